@@ -1,0 +1,49 @@
+"""What the store's index columns must say of an entry: computed when writing and when verifying.
+
+The columns find entries; they prove nothing. A verifier computes them again from the leaf and
+compares. What a QUARANTINED entry claims to be is not indexed: its `event_id` column holds the
+SHA-256 of its bytes, so that a repeat of it is found, and the rest is null.
+"""
+
+from hashlib import sha256
+from typing import NamedTuple
+
+from audit.event.envelope import Event
+from audit.log.entry import Entry, Kind
+from audit.log.sequence import Draft
+
+
+class Columns(NamedTuple):
+    """The index columns of one entry, in the order of the entries table after `index`."""
+
+    recorded_time_us: int
+    kind: int
+    type: str | None
+    source: bytes | None
+    event_id: bytes | None
+    entity_type: str | None
+    entity_key: bytes | None
+    signature: bytes | None
+
+
+def columns_of(entry: Entry, event: Event | None) -> Columns:
+    """The columns of a decoded entry. `event` is None exactly when the entry is quarantined."""
+    return make_columns(entry.recorded_time_us, entry, event)
+
+
+def make_columns(recorded_time_us: int, draft: Draft | Entry, event: Event | None) -> Columns:
+    """The columns from their parts. Producers' strings become UTF-8 bytes: SQL text has limits."""
+    if event is None or draft.kind is Kind.QUARANTINED:
+        digest = sha256(draft.event).digest()
+        kind = int(Kind.QUARANTINED)
+        return Columns(recorded_time_us, kind, None, None, digest, None, None, draft.signature)
+    return Columns(
+        recorded_time_us,
+        int(draft.kind),
+        event.type,
+        event.source.encode(),
+        event.event_id.encode(),
+        event.entity_type,
+        None if event.entity_key is None else event.entity_key.encode(),
+        draft.signature,
+    )

@@ -1,0 +1,130 @@
+"""Who set each field of a row, when, why, and at which position."""
+
+from typing import Any, NamedTuple
+
+from audit.errors import InvalidInput, NotFound
+from audit.event.values import Value, format_time, to_json
+from audit.replay.columns import renames_at
+from audit.replay.fold import Move, Position, Row, Step, changed_fields, moves
+from audit.replay.history import require_recorded
+from audit.replay.points import Cut
+from audit.replay.refs import Ref
+from audit.replay.steps import Steps
+from audit.store.contract import Reader
+
+
+class Said(NamedTuple):
+    """The entry behind something: its place, and who said it. Times in microseconds."""
+
+    log: int
+    index: int
+    recorded_time_us: int
+    valid_time_us: int
+    event_id: str
+    source: str
+    op: str
+    actor: str | None
+    reason: str | None
+    transaction_id: str | None
+
+    @property
+    def position(self) -> Position:
+        """(log, index)."""
+        return self.log, self.index
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can hold."""
+        return {
+            "log": self.log,
+            "index": self.index,
+            "recorded_time": format_time(self.recorded_time_us),
+            "valid_time": format_time(self.valid_time_us),
+            "event_id": self.event_id,
+            "source": self.source,
+            "op": self.op,
+            "actor": self.actor,
+            "reason": self.reason,
+            "transaction_id": self.transaction_id,
+        }
+
+
+class FieldBlame(NamedTuple):
+    """A field, its value, and the entry that gave it this value."""
+
+    field: str
+    value: Value
+    said: Said
+
+
+class Blame(NamedTuple):
+    """The fields of a row by name. `gone`: the entry that took the row away; then no fields.
+
+    Both are empty when nothing of the row was in force yet at the asked point.
+    """
+
+    fields: tuple[FieldBlame, ...]
+    gone: Said | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can hold."""
+        return {
+            "fields": [
+                {"field": b.field, "value": to_json(b.value), **b.said.to_dict()}
+                for b in self.fields
+            ],
+            "gone": None if self.gone is None else self.gone.to_dict(),
+        }
+
+
+def blame(reader: Reader, ref: Ref, cut: Cut, valid_at_us: int | None = None) -> Blame:
+    """Who gave each field its value, as known at the cut, on either axis.
+
+    An event that repeats a value has not set it: the one that brought it is named. A row deleted
+    and created again begins anew. Raises NotFound for what was never recorded, InvalidInput for a
+    REF that is no row.
+    """
+    if not ref.is_row:
+        raise InvalidInput(f"{ref} is no row of a dataset; its history says who recorded it")
+    steps = Steps(reader, ref.entity_type, cut, renames_at(reader, ref.entity_type, cut))
+    setters: dict[str, Step] = {}
+    row: Row | None = None
+    gone: Step | None = None
+    found = steps.of_key(ref.entity_key)
+    for move in moves(found, valid_at_us):
+        row = move.after.row
+        if row is None:
+            gone = move.step if move.before.row is not None else gone
+            setters = {}
+        else:
+            gone = None
+            _set(setters, move)
+    if row is None:
+        if not any(step.record.event and step.record.event.entity_key is not None for step in found):
+            require_recorded(reader, ref, cut)
+        return Blame((), None if gone is None else _said(gone))
+    fields = (FieldBlame(name, row[name], _said(setters[name])) for name in sorted(row))
+    return Blame(tuple(fields), None)
+
+
+def _set(setters: dict[str, Step], move: Move) -> None:
+    for name in changed_fields(move.before.row, move.after.row):
+        setters[name] = move.step
+
+
+def _said(step: Step) -> Said:
+    record = step.record
+    event = record.event
+    if event is None:
+        raise NotFound(f"entry {record.log}/{record.index} holds no event")
+    return Said(
+        record.log,
+        record.index,
+        step.recorded_time_us,
+        step.valid_time_us,
+        event.event_id,
+        event.source,
+        event.type if step.op is None else step.op,
+        event.actor,
+        event.reason,
+        event.transaction_id,
+    )

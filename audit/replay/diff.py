@@ -1,0 +1,181 @@
+"""What changed between two points: per key added, removed or changed, with old and new.
+
+diff(a, b) covers (a, b]: what is recorded after a, up to and including b; so that as_of(a) with
+the diff applied is as_of(b). Where b is before a it goes backwards. Fields are called as they are
+called at the later of both points, on both sides, so that a renamed field is no change.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from audit.event.values import to_json
+from audit.replay.asof import ROWS_IN_MEMORY, dataset_of, require_dataset
+from audit.replay.columns import renames_at
+from audit.replay.fold import Row, changed_fields, fold
+from audit.replay.history import Changes, pair_to_json, require_recorded
+from audit.replay.points import Cut
+from audit.replay.refs import Ref
+from audit.replay.steps import Renames, Steps
+from audit.store.contract import Reader
+
+MAX_SINGLE_KEYS = 1_000
+"""Up to so many touched keys are read each on its own; for more the dataset is read twice."""
+
+
+class RowChange(NamedTuple):
+    """One row at both points; None where it is not there. `fields` are those that differ."""
+
+    entity_key: str
+    before: Row | None
+    after: Row | None
+    fields: Changes
+
+    @property
+    def kind(self) -> str:
+        """added, removed or changed."""
+        if self.before is None:
+            return "added"
+        return "removed" if self.after is None else "changed"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can hold; the old or the new value of a field may be absent."""
+        return {
+            "entity_key": self.entity_key,
+            "change": self.kind,
+            "before": None if self.before is None else to_json(self.before),
+            "after": None if self.after is None else to_json(self.after),
+            "fields": {name: pair_to_json(*pair) for name, pair in self.fields.items()},
+        }
+
+
+class Views(NamedTuple):
+    """The same dataset at two points."""
+
+    a: Steps
+    b: Steps
+    valid_a_us: int | None
+    valid_b_us: int | None
+
+    def change(self, key: str) -> RowChange | None:
+        """How one key differs, from its own entries; None when it does not."""
+        before = fold(self.a.of_key(key), self.valid_a_us).row
+        after = fold(self.b.of_key(key), self.valid_b_us).row
+        return _change(key, before, after)
+
+
+def diff(
+    reader: Reader,
+    entity_type: str,
+    a: Cut,
+    b: Cut,
+    valid_a_us: int | None = None,
+    valid_b_us: int | None = None,
+) -> Iterator[RowChange]:
+    """The rows of a dataset that differ between two cuts, in byte order of their keys.
+
+    With valid times it compares the rows valid then. Reads what is recorded between the cuts and
+    the keys touched there; the whole dataset only where many are touched, or every row may be (the
+    valid times differ, a truncate, a new schema). Raises NotFound for an unknown entity type.
+    """
+    require_dataset(reader, entity_type)
+    views = _views(reader, entity_type, a, b, valid_a_us, valid_b_us)
+    keys = None if valid_a_us != valid_b_us else _touched(reader, views)
+    if keys is None:
+        return _compare_all(views)
+    return _compare_keys(views, keys)
+
+
+def diff_row(
+    reader: Reader,
+    ref: Ref,
+    a: Cut,
+    b: Cut,
+    valid_a_us: int | None = None,
+    valid_b_us: int | None = None,
+) -> RowChange | None:
+    """How one row differs between two cuts; None when it does not.
+
+    Raises NotFound for a key of which nothing is recorded.
+    """
+    require_dataset(reader, ref.entity_type)
+    change = _views(reader, ref.entity_type, a, b, valid_a_us, valid_b_us).change(ref.entity_key)
+    if change is None:
+        require_recorded(reader, ref)
+    return change
+
+
+def _views(
+    reader: Reader, entity_type: str, a: Cut, b: Cut, valid_a_us: int | None, valid_b_us: int | None
+) -> Views:
+    renames: Renames = renames_at(reader, entity_type, _later(a, b))
+    return Views(
+        Steps(reader, entity_type, a, renames),
+        Steps(reader, entity_type, b, renames),
+        valid_a_us,
+        valid_b_us,
+    )
+
+
+def _later(a: Cut, b: Cut) -> Cut:
+    """A cut at the larger size of every log."""
+    sizes = {log: max(a.size(log), b.size(log)) for log in a.sizes.keys() | b.sizes.keys()}
+    return b._replace(sizes=sizes)
+
+
+def _touched(reader: Reader, views: Views) -> list[str] | None:
+    """The keys with events between the cuts, sorted; None when they are many, or all may differ."""
+    a, b = views.a.cut, views.b.cut
+    keys: set[str] = set()
+    for log in a.sizes.keys() | b.sizes.keys():
+        start, stop = sorted((a.size(log), b.size(log)))
+        if start == stop:
+            continue
+        if _new_schema(reader, log, start, stop):
+            return None
+        for index, leaf in reader.entity(log, views.a.entity_type, None, stop, start):
+            key = views.a.key_of(log, index, leaf)
+            if key is None or len(keys) > MAX_SINGLE_KEYS:
+                return None
+            keys.add(key)
+    return sorted(keys, key=str.encode)
+
+
+def _new_schema(reader: Reader, log: int, start: int, stop: int) -> bool:
+    """True when a schema came in between: what could not be read at a may be readable at b."""
+    for index, leaf in reader.special(log, stop):
+        if index >= start and is_schema(log, index, leaf):
+            return True
+    return False
+
+
+def _compare_keys(views: Views, keys: list[str]) -> Iterator[RowChange]:
+    for key in keys:
+        change = views.change(key)
+        if change is not None:
+            yield change
+
+
+def _compare_all(views: Views) -> Iterator[RowChange]:
+    """Walk both datasets side by side, in byte order of the keys."""
+    olds = dataset_of(views.a, views.valid_a_us, ROWS_IN_MEMORY).rows()
+    news = dataset_of(views.b, views.valid_b_us, ROWS_IN_MEMORY).rows()
+    old, new = next(olds, None), next(news, None)
+    while old is not None or new is not None:
+        old_key = None if old is None else old[0].encode()
+        new_key = None if new is None else new[0].encode()
+        key = min(k for k in (old_key, new_key) if k is not None)
+        before = after = None
+        if old is not None and old_key == key:
+            before, old = old[1], next(olds, None)
+        if new is not None and new_key == key:
+            after, new = new[1], next(news, None)
+        change = _change(key.decode(), before, after)
+        if change is not None:
+            yield change
+
+
+def _change(key: str, before: Row | None, after: Row | None) -> RowChange | None:
+    fields = changed_fields(before, after)
+    if not fields and (before is None) == (after is None):
+        return None
+    return RowChange(key, before, after, fields)

@@ -1,0 +1,340 @@
+"""Points in the past: from what a user types - a time or a position - to one size per log.
+
+A text is read in this order, and what it looks like decides, never what the store holds:
+
+    now, yesterday, -7d -3h -30m -2w -5s, 2026-01-31, 2026-01-31T10:00:00Z    a time
+    HEAD, HEAD~10, LOG/HEAD~10                                                 from the end
+    1042, LOG/1042                                                             an index
+    sha256:HEX (8 digits or more)                                              a leaf hash
+    id:ID, SOURCE:ID, anything else                                            an event id
+
+A time T gives each log the size up to T, T included. A position gives its log the size up to and
+including that entry, and every other log the size up to that entry's recorded time.
+"""
+
+import operator
+import re
+from collections.abc import Iterator
+from datetime import date, datetime
+from typing import NamedTuple
+
+from audit.errors import Ambiguous, InvalidInput, NotFound
+from audit.event.times import (
+    MIN_TIME_US,
+    days_of_date,
+    format_time,
+    parse_date,
+    parse_rfc3339,
+    us_of_time,
+)
+from audit.log.record import read_record
+from audit.replay.fold import Position
+from audit.store.contract import Reader
+
+AsOf = str | int | datetime | date | None
+"""What is accepted as a point: a text, an index, an aware datetime, a date; None is HEAD."""
+
+MAX_POSITION_CHARS = 4096
+"""Longest text that is looked at."""
+MIN_HASH_DIGITS = 8
+MAX_HASH_DIGITS = 64
+MAX_FITS_LISTED = 10
+MAX_SOURCE_SPLITS = 16
+"""How many colons of SOURCE:ID are tried as the separating one."""
+MAX_INDEX = 2**63 - 1
+
+_DAY_US = 86_400_000_000
+_UNIT_US = {
+    "s": 1_000_000,
+    "m": 60_000_000,
+    "h": 3_600_000_000,
+    "d": _DAY_US,
+    "w": 7 * _DAY_US,
+}
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_TIME_SHAPE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ].*)?", re.DOTALL)
+_RELATIVE = re.compile(r"-([0-9]{1,9})([smhdw])")
+_INDEX = re.compile(r"0|[1-9][0-9]*")
+_FROM_END = re.compile(r"(?:(0|[1-9][0-9]{0,18})/)?HEAD(?:~(0|[1-9][0-9]{0,18}))?")
+_IN_LOG = re.compile(r"(0|[1-9][0-9]{0,18})/(0|[1-9][0-9]{0,18})")
+_HEX = re.compile(r"[0-9a-f]+")
+
+
+class Cut(NamedTuple):
+    """How far each log is read: entries with index < sizes[log]. What it is made from, and cited by.
+
+    `as_of_us`: the time asked for, or the recorded time of the entry at the position; None for HEAD.
+    `unsettled`: the logs that may still record an entry at or before that time.
+    `in_future`: the time is after now, and after everything recorded: the answer is the head.
+    `asked`: the point as it was given.  `position`: the entry, when a position was given.
+    """
+
+    sizes: dict[int, int]
+    as_of_us: int | None
+    unsettled: tuple[int, ...]
+    in_future: bool
+    asked: str
+    position: Position | None
+
+    @property
+    def settled(self) -> bool:
+        """True when the sizes can no longer become others for this point."""
+        return not self.unsettled
+
+    def size(self, log: int) -> int:
+        """The size of a log at the cut; 0 for a log that began later."""
+        return self.sizes.get(log, 0)
+
+    def holds(self, position: Position) -> bool:
+        """True when the entry is below the cut."""
+        return position[1] < self.size(position[0])
+
+
+def time_of(value: str | datetime | date, now_us: int) -> int:
+    """Microseconds since the epoch of a time in any accepted form. Raises InvalidInput."""
+    if isinstance(value, datetime):
+        return us_of_time(value)
+    if isinstance(value, date):
+        return days_of_date(value) * _DAY_US
+    if isinstance(value, str):
+        return parse_time(value, now_us)
+    raise InvalidInput(f"a time is a text, a datetime or a date, not {type(value).__name__}")
+
+
+def parse_time(text: str, now_us: int) -> int:
+    """Microseconds since the epoch of a time as users type it (see the module docstring).
+
+    Raises InvalidInput.
+    """
+    time_us = try_time(text, now_us)
+    if time_us is None:
+        raise InvalidInput(
+            f"{_shown(text)} is no time; write 2026-01-31 (00:00 UTC), 2026-01-31T10:00:00Z, "
+            "now, yesterday, -7d, -3h or -30m"
+        )
+    return time_us
+
+
+def try_time(text: str, now_us: int) -> int | None:
+    """The time in a text, or None when the text does not look like one. Raises InvalidInput."""
+    if text == "now":
+        return now_us
+    if text == "yesterday":
+        return now_us - now_us % _DAY_US - _DAY_US
+    relative = _RELATIVE.fullmatch(text)
+    if relative:
+        time_us = now_us - int(relative[1]) * _UNIT_US[relative[2]]
+        if time_us < MIN_TIME_US:
+            raise InvalidInput(f"{text} is before the year 0001")
+        return time_us
+    if len(text) > MAX_POSITION_CHARS or not _TIME_SHAPE.fullmatch(text):
+        return None
+    day_us = date_us(text)
+    return parse_rfc3339(text) if day_us is None else day_us
+
+
+def date_us(text: str) -> int | None:
+    """00:00 UTC of a date YYYY-MM-DD in microseconds; None when the text is none of that shape.
+
+    Raises InvalidInput for a day that is in no calendar.
+    """
+    return days_of_date(parse_date(text)) * _DAY_US if _DATE.fullmatch(text) else None
+
+
+def resolve(reader: Reader, as_of: AsOf, now_us: int) -> Cut:
+    """The cut that a point names, one size per log.
+
+    `now_us` is the caller's clock, read once. Raises InvalidInput, NotFound, Ambiguous.
+    """
+    if isinstance(as_of, date):  # a datetime is one too
+        return cut_at_time(reader, time_of(as_of, now_us), now_us, str(as_of))
+    if as_of is None:
+        return _head(reader, "HEAD")
+    if not isinstance(as_of, str):
+        as_of = _index_text(as_of)
+    if as_of == "HEAD":
+        return _head(reader, as_of)
+    time_us = try_time(as_of, now_us)
+    if time_us is not None:
+        return cut_at_time(reader, time_us, now_us, as_of)
+    if _is_empty_head(reader, as_of):
+        return _head(reader, as_of)
+    return cut_at_position(reader, locate(reader, as_of), as_of)
+
+
+def _index_text(as_of: object) -> str:
+    if isinstance(as_of, bool):
+        raise InvalidInput("True and False are no points in time")
+    try:
+        index = operator.index(as_of)  # type: ignore[arg-type]
+    except TypeError:
+        raise InvalidInput(
+            f"a point in time is a text, an index, an aware datetime or a date, "
+            f"not {type(as_of).__name__}"
+        ) from None
+    if index < 0:
+        raise InvalidInput(f"{index} is no index; they count from 0 (from the end: HEAD~{-index})")
+    return str(index)
+
+
+def _is_empty_head(reader: Reader, text: str) -> bool:
+    """True for LOG/HEAD of a log without entries: a cut of size 0, though there is no entry."""
+    shape = _FROM_END.fullmatch(text)
+    if not shape or shape[2] is not None or shape[1] is None:
+        return False
+    return reader.size(_known_log(reader, int(shape[1]))) == 0
+
+
+def cut_at_time(reader: Reader, time_us: int, now_us: int, asked: str | None = None) -> Cut:
+    """The cut at a recorded time in microseconds, that time included."""
+    sizes: dict[int, int] = {}
+    unsettled = []
+    for info in reader.logs():
+        # The head first: if it is above the cut, everything at or before T was there already.
+        head = reader.size(info.log)
+        sizes[info.log] = reader.size_at(info.log, time_us)
+        if head <= sizes[info.log]:
+            unsettled.append(info.log)
+    in_future = time_us > now_us and len(unsettled) == len(sizes)
+    text = format_time(time_us) if asked is None else asked
+    return Cut(sizes, time_us, tuple(unsettled), in_future, text, None)
+
+
+def cut_at_position(reader: Reader, position: Position, asked: str | None = None) -> Cut:
+    """The cut up to and including an entry; other logs up to its recorded time."""
+    log, index = position
+    time_us = read_record(log, reader.leaf(log, index)).recorded_time_us
+    asked = f"{log}/{index}" if asked is None else asked
+    others = cut_at_time(reader, time_us, time_us, asked)
+    sizes = {**others.sizes, log: index + 1}
+    unsettled = tuple(other for other in others.unsettled if other != log)
+    return Cut(sizes, time_us, unsettled, False, asked, position)
+
+
+def _head(reader: Reader, asked: str) -> Cut:
+    """All that is committed now. The sizes are the point, so nothing about it is unsettled."""
+    sizes = {info.log: reader.size(info.log) for info in reader.logs()}
+    return Cut(sizes, None, (), False, asked, None)
+
+
+def parse_range(text: str) -> tuple[str, str]:
+    """The two points of `A..B`; `A..` means up to HEAD. Raises InvalidInput."""
+    start, dots, end = text.partition("..")
+    if not dots or not start or ".." in end:
+        raise InvalidInput(f"{_shown(text)} is no range; write A..B, two points, or A.. up to HEAD")
+    return start, end or "HEAD"
+
+
+def locate(reader: Reader, text: str) -> Position:
+    """(log, index) of the entry that a POSITION names. Raises InvalidInput, NotFound, Ambiguous."""
+    if len(text) > MAX_POSITION_CHARS:
+        raise InvalidInput(f"a position of {len(text)} characters is none")
+    from_end = _FROM_END.fullmatch(text)
+    if from_end:
+        return _from_end(reader, text, from_end[1], int(from_end[2] or 0))
+    in_log = _IN_LOG.fullmatch(text)
+    if in_log:
+        return _existing(reader, _known_log(reader, int(in_log[1])), int(in_log[2]))
+    if text.isascii() and text.isdigit():
+        return _bare_index(reader, text)
+    if text.startswith("sha256:"):
+        return _by_hash(reader, text)
+    return _by_event_id(reader, text)
+
+
+def _from_end(reader: Reader, text: str, log: str | None, back: int) -> Position:
+    number = _only_log(reader, text) if log is None else _known_log(reader, int(log))
+    size = reader.size(number)
+    if back >= size:
+        raise NotFound(f"{text}: log {number} has only {size} entries")
+    return number, size - 1 - back
+
+
+def _bare_index(reader: Reader, text: str) -> Position:
+    if not _INDEX.fullmatch(text):
+        raise InvalidInput(f"{text} is no index (no leading zeros); for an event id write id:{text}")
+    index = int(text) if len(text) <= len(str(MAX_INDEX)) else MAX_INDEX
+    return _existing(reader, _only_log(reader, text), index)
+
+
+def _existing(reader: Reader, log: int, index: int) -> Position:
+    size = reader.size(log)
+    if index >= size:
+        raise NotFound(f"log {log} has {size} entries; there is no index {index}")
+    return log, index
+
+
+def _only_log(reader: Reader, text: str) -> int:
+    logs = [info.log for info in reader.logs()]
+    if len(logs) == 1:
+        return logs[0]
+    if not logs:
+        raise NotFound(f"{text}: this ledger has no log")
+    listed = ", ".join(f"{log}/{text}" for log in logs[:MAX_FITS_LISTED])
+    raise Ambiguous(f"{text} fits {len(logs)} logs; say which: {listed}")
+
+
+def _known_log(reader: Reader, log: int) -> int:
+    logs = [info.log for info in reader.logs()]
+    if log not in logs:
+        raise NotFound(f"there is no log {log}; this ledger has {', '.join(map(str, logs))}")
+    return log
+
+
+def _by_hash(reader: Reader, text: str) -> Position:
+    digits = text.removeprefix("sha256:").lower()
+    if not MIN_HASH_DIGITS <= len(digits) <= MAX_HASH_DIGITS or not _HEX.fullmatch(digits):
+        raise InvalidInput(
+            f"{_shown(text)} is no leaf hash; write sha256: and {MIN_HASH_DIGITS} to "
+            f"{MAX_HASH_DIGITS} hex digits"
+        )
+    fits = reader.find_leaf_hash(digits, MAX_FITS_LISTED + 1)
+    return _one_of(reader, text, sorted(fits))
+
+
+def _by_event_id(reader: Reader, text: str) -> Position:
+    wanted = text.removeprefix("id:")
+    if not wanted:
+        raise InvalidInput("an empty text is no position")
+    return _one_of(reader, text, event_positions(reader, wanted))
+
+
+def event_positions(reader: Reader, text: str) -> list[Position]:
+    """(log, index) of the entries that ID or SOURCE:ID fits, sorted."""
+    fits = set(reader.find_event(text))
+    for source, event_id in _splits(text):
+        fits.update(reader.find_event(event_id, source))
+    return sorted(fits)
+
+
+def _splits(text: str) -> Iterator[tuple[str, str]]:
+    """(SOURCE, ID) for every colon that may separate them: ids and sources may hold colons too."""
+    at = text.find(":")
+    for _ in range(MAX_SOURCE_SPLITS):
+        if at < 0:
+            return
+        if at and at + 1 < len(text):
+            yield text[:at], text[at + 1 :]
+        at = text.find(":", at + 1)
+
+
+def _one_of(reader: Reader, text: str, fits: list[Position]) -> Position:
+    if len(fits) == 1:
+        return fits[0]
+    if not fits:
+        raise NotFound(
+            f"nothing fits {_shown(text)}: no time, no position and no event id of this ledger"
+        )
+    listed = ", ".join(_described(reader, fit) for fit in fits[:MAX_FITS_LISTED])
+    more = ", ..." if len(fits) > MAX_FITS_LISTED else ""
+    raise Ambiguous(f"{_shown(text)} fits several entries; say which: {listed}{more}")
+
+
+def _described(reader: Reader, position: Position) -> str:
+    log, index = position
+    event = read_record(log, reader.leaf(log, index)).event
+    return f"{log}/{index}" + (f" ({event.source}:{event.event_id})" if event else "")
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "...")

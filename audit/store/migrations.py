@@ -1,0 +1,57 @@
+"""The store's schema version, and the steps from one version to the next.
+
+A store is made by running all steps; an older one is brought up by running those it lacks, in one
+transaction, when a writer opens it. Steps only add: what was sealed is never touched. A store from
+a newer release is refused rather than guessed at.
+"""
+
+from collections.abc import Callable
+
+from sqlalchemy import Connection, func, insert, inspect, select
+
+from audit.errors import InvalidInput
+from audit.store import tables
+from audit.store.guards import create_guards
+
+Step = Callable[[Connection], None]
+
+
+def _version_1(connection: Connection) -> None:
+    tables.metadata.create_all(connection, checkfirst=False)
+    connection.exec_driver_sql(tables.SIGNED_RECORDS)
+    create_guards(connection)
+
+
+STEPS: tuple[Step, ...] = (_version_1,)
+"""Step n brings a store from version n to version n + 1."""
+
+
+def version_of(connection: Connection) -> int:
+    """The store's schema version; 0 when there are no tables yet."""
+    if not inspect(connection).has_table("schema_versions"):
+        return 0
+    newest = connection.execute(select(func.max(tables.schema_versions.c.version))).scalar()
+    return int(newest or 0)
+
+
+def check_version(connection: Connection) -> int:
+    """The schema version. Raises InvalidInput when a newer release made this store."""
+    version = version_of(connection)
+    if version > len(STEPS):
+        raise InvalidInput(
+            f"this ledger has schema version {version}, this release knows up to {len(STEPS)}; "
+            "use the release that made it, or a newer one"
+        )
+    return version
+
+
+def migrate(connection: Connection, now_us: int) -> None:
+    """Run the steps that the store lacks, inside the caller's transaction.
+
+    A crash in between leaves the store as it was: the transaction holds all of it.
+    """
+    for version in range(check_version(connection), len(STEPS)):
+        STEPS[version](connection)
+        connection.execute(
+            insert(tables.schema_versions).values(version=version + 1, applied_us=now_us)
+        )

@@ -1,0 +1,89 @@
+"""Exactly once: what of a batch is in the log already, decided under the log's lock.
+
+Same source and event id, same event: dropped, and counted; the answer names the first copy. Same id
+but other bytes: sealed as a QUARANTINED entry, never folded, never silently chosen. A quarantined
+message is found again by the SHA-256 of its bytes, so a repeat of it writes nothing either.
+"""
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+from sqlalchemy import Connection, select
+
+from audit.event.envelope import same_event
+from audit.log.entry import Kind, decode_entry
+from audit.log.intake import CONFLICT_REASON, Incoming, Message, quarantine
+from audit.store import tables
+from audit.store.contract import Status
+
+PROBE_IDS = 500
+"""Ids asked for in one query; SQLite allows 32,766 parameters, more make no query faster."""
+
+_Key = tuple[bytes | None, bytes]
+"""(source, event id), or (None, SHA-256 of the bytes) for what is quarantined."""
+
+
+class Repeats:
+    """Knows for one batch which messages are repeats, of the log or of each other."""
+
+    def __init__(self, connection: Connection, log: int, incoming: Sequence[Incoming]) -> None:
+        """Ask the store for all ids of the batch at once; `connection` holds the log's lock."""
+        self._connection = connection
+        self._log = log
+        self._known: dict[_Key, int] = {}
+        self._batch: dict[int, bytes] = {}
+        self._probe([_key(item) for item in incoming])
+
+    def _probe(self, keys: Sequence[_Key]) -> None:
+        columns = tables.entries.c
+        wanted = sorted({event_id for _, event_id in keys})
+        for at in range(0, len(wanted), PROBE_IDS):
+            query = select(columns.source, columns.event_id, columns.index, columns.kind).where(
+                columns.event_id.in_(wanted[at : at + PROBE_IDS]), columns.log == self._log
+            )
+            for source, event_id, index, _ in self._connection.execute(query):
+                key = (source, event_id)
+                self._known[key] = min(index, self._known.get(key, index))
+
+    def judge(self, item: Incoming, next_index: int) -> tuple[Status, int, Incoming | None]:
+        """(status, index, what to seal at `next_index` or None when it is a repeat)."""
+        key = _key(item)
+        first = self._known.get(key)
+        if first is None:
+            self._remember(key, next_index, item)
+            status = Status.SEALED if item.event is not None else Status.QUARANTINED
+            return status, next_index, item
+        if item.event is None or same_event(self._bytes_at(first), item.draft.event):
+            return Status.DUPLICATE, first, None
+        return self._conflict(item, first, next_index)
+
+    def _conflict(
+        self, item: Incoming, first: int, next_index: int
+    ) -> tuple[Status, int, Incoming | None]:
+        draft = item.draft
+        reason = f"{CONFLICT_REASON}: index {first} has this source and event id with other bytes"
+        refused = quarantine(Message(draft.event, draft.signature, draft.source), reason)
+        key = _key(refused)
+        self._probe([key])
+        again = self._known.get(key)
+        if again is not None:
+            return Status.DUPLICATE, again, None
+        self._remember(key, next_index, refused)
+        return Status.CONFLICT, next_index, refused
+
+    def _remember(self, key: _Key, index: int, item: Incoming) -> None:
+        self._known[key] = index
+        self._batch[index] = item.draft.event
+
+    def _bytes_at(self, index: int) -> bytes:
+        if index in self._batch:
+            return self._batch[index]
+        columns = tables.entries.c
+        query = select(columns.leaf).where(columns.log == self._log, columns.index == index)
+        return decode_entry(self._connection.execute(query).scalar_one()).event
+
+
+def _key(item: Incoming) -> _Key:
+    if item.draft.kind is Kind.QUARANTINED or item.event is None:
+        return None, sha256(item.draft.event).digest()
+    return item.event.source.encode(), item.event.event_id.encode()

@@ -1,0 +1,57 @@
+"""The one place where a database's errors become ours."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+
+from audit.errors import AuditError, StoreBusy, StoreCorrupt, Unavailable
+
+_UNAVAILABLE = (
+    ("readonly", "it may not be written"),
+    ("read-only", "it may not be written"),
+    ("disk is full", "the disk is full; nothing of this batch was written"),
+    ("disk i/o error", "the disk reports an error"),
+    ("unable to open", "it cannot be opened"),
+)
+
+
+@contextmanager
+def translate(address: str) -> Iterator[None]:
+    """Turn driver errors raised inside into StoreBusy, Unavailable or StoreCorrupt.
+
+    After any of them the transaction is rolled back: nothing of it was written.
+    """
+    try:
+        yield
+    except IntegrityError as error:
+        raise StoreCorrupt(f"{address} refuses the entries: {_reason(error)}") from error
+    except DBAPIError as error:
+        raise _translated(address, error) from error
+    except SQLAlchemyError as error:
+        raise Unavailable(f"cannot use {address}: {_first_line(error)}") from error
+    except OverflowError as error:
+        raise Unavailable(f"cannot use {address}: a number is over 64 bits") from error
+
+
+def _translated(address: str, error: DBAPIError) -> AuditError:
+    reason = _reason(error)
+    lower = reason.lower()
+    if "locked" in lower or "busy" in lower:
+        return StoreBusy(f"{address} is locked by another writer; try again")
+    for mark, words in _UNAVAILABLE:
+        if mark in lower:
+            return Unavailable(f"cannot use {address}: {words}")
+    if "no such table" in lower or "no such column" in lower:
+        return StoreCorrupt(f"{address} is not a ledger, or a broken one: {reason}")
+    if "malformed" in lower or "not a database" in lower or "corrupt" in lower:
+        return StoreCorrupt(f"{address} is broken: {reason}")
+    return StoreCorrupt(f"{address} cannot be read: {reason}")
+
+
+def _reason(error: DBAPIError) -> str:
+    return _first_line(error.orig if error.orig is not None else error)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).split("\n", 1)[0] or type(error).__name__)[:300]

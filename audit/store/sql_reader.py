@@ -1,0 +1,377 @@
+"""Reading a ledger from SQL: the `Reader` contract over any database SQLAlchemy speaks to.
+
+Long readings go in blocks by key, each a short query of its own: no read transaction stays open, a
+reader that stops in the middle leaves nothing behind, and memory is flat.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import Connection, Engine, Select, and_, func, select
+
+from audit.errors import NotFound
+from audit.store import tables
+from audit.store.contract import (
+    Counts,
+    Located,
+    LogInfo,
+    StoredCheckpoint,
+    StoredEntry,
+    StoredTile,
+)
+from audit.store.seam import translate
+from audit.tlog.hashing import HASH_BYTES, leaf_hash
+from audit.tlog.merkle import TILE_WIDTH, HashSource
+from audit.tlog.tiles import TileHashes, full_tiles, tile_root
+
+BLOCK_ROWS = 4_096
+"""Rows fetched at once when reading entries in order."""
+BLOCK_TILES = 64
+FETCH_INDEXES = 500
+"""Entries fetched at once when reading scattered ones."""
+MIN_INDEX = -(2**63)
+
+_entries = tables.entries.c
+_STORED = tuple(_entries[name] for name in ("index", "leaf")) + tuple(
+    column for column in _entries if column.name not in ("log", "index", "leaf")
+)
+
+
+class SqlReader:
+    """One ledger in one SQL database. See `contract.Reader`."""
+
+    complete = True
+
+    def __init__(
+        self,
+        engine: Engine,
+        address: str,
+        check_guards: Callable[[Connection], list[tuple[str, str]]],
+    ) -> None:
+        """Take an engine that is ready to use; it is disposed of by `close`."""
+        self.address = address
+        self._engine = engine
+        self._check_guards = check_guards
+
+    def _rows(self, query: Select[Any]) -> list[tuple[Any, ...]]:
+        with translate(self.address), self._engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(query)]
+
+    def _one(self, query: Select[Any]) -> Any:
+        rows = self._rows(query.limit(1))
+        return rows[0][0] if rows else None
+
+    def logs(self) -> list[LogInfo]:
+        """See `contract.Reader.logs`; a log that has entries but no row comes with empty names."""
+        query = select(tables.logs.c.log, tables.logs.c.origin, tables.logs.c.vkey)
+        named = {row[0]: LogInfo(*row) for row in self._rows(query)}
+        log = self._one(select(func.min(_entries.log)))
+        while log is not None:
+            named.setdefault(log, LogInfo(log, "", ""))
+            log = self._one(select(func.min(_entries.log)).where(_entries.log > log))
+        return [named[number] for number in sorted(named)]
+
+    def size(self, log: int) -> int:
+        """See `contract.Reader.size`."""
+        newest = self._one(select(func.max(_entries.index)).where(_entries.log == log))
+        return 0 if newest is None else max(0, newest + 1)
+
+    def leaf(self, log: int, index: int) -> bytes:
+        """See `contract.Reader.leaf`."""
+        query = select(_entries.leaf).where(_entries.log == log, _entries.index == index)
+        leaf = self._one(query)
+        if leaf is None:
+            raise NotFound(f"no entry {log}/{index} in {self.address}")
+        return bytes(leaf) if not isinstance(leaf, str) else leaf.encode()
+
+    def leaves(self, log: int, start: int = 0, stop: int | None = None) -> Iterator[Located]:
+        """See `contract.Reader.leaves`."""
+        columns = (_entries.index, _entries.leaf)
+        for block in self._blocks(columns, log, start, stop):
+            yield from map(Located._make, block)
+
+    def stored_entries(
+        self, log: int, start: int = 0, stop: int | None = None
+    ) -> Iterator[Sequence[StoredEntry]]:
+        """See `contract.Reader.stored_entries`; start 0 also gives rows below 0, if any."""
+        first = MIN_INDEX if start == 0 else start
+        yield from self._blocks(_STORED, log, first, stop)
+
+    def _blocks(
+        self, columns: Sequence[Any], log: int, start: int, stop: int | None
+    ) -> Iterator[Sequence[Any]]:
+        stop = 2**63 - 1 if stop is None else stop
+        while start < stop:
+            query = (
+                select(*columns)
+                .where(_entries.log == log, _entries.index >= start, _entries.index < stop)
+                .order_by(_entries.index)
+                .limit(BLOCK_ROWS)
+            )
+            with translate(self.address), self._engine.connect() as connection:
+                # The driver's tuples as they are: SQLAlchemy's rows would cost as much again.
+                cursor = connection.execute(query).cursor
+                block = [] if cursor is None else cursor.fetchall()
+            if block:
+                yield block
+            if len(block) < BLOCK_ROWS:
+                return
+            start = block[-1][0] + 1
+
+    def size_at(self, log: int, recorded_time_us: int) -> int:
+        """See `contract.Reader.size_at`."""
+        query = (
+            select(_entries.index)
+            .where(_entries.log == log, _entries.recorded_time_us <= recorded_time_us)
+            .order_by(_entries.recorded_time_us.desc())
+        )
+        index = self._one(query)
+        return 0 if index is None else index + 1
+
+    def find_event(self, event_id: str, source: str | None = None) -> list[tuple[int, int]]:
+        """See `contract.Reader.find_event`."""
+        query = (
+            select(_entries.log, _entries.index)
+            .where(_entries.event_id == event_id.encode(errors="surrogatepass"))
+            .where(_entries.kind != 2)
+            .order_by(_entries.log, _entries.index)
+        )
+        if source is not None:
+            query = query.where(_entries.source == source.encode(errors="surrogatepass"))
+        return [(log, index) for log, index in self._rows(query)]
+
+    def find_leaf_hash(self, prefix_hex: str, limit: int = 10) -> list[tuple[int, int]]:
+        """See `contract.Reader.find_leaf_hash`. Scans: 32 bytes an entry from tiles, then the tail.
+
+        Hashes are not indexed: random keys would cost every append more than this rare question.
+        """
+        prefix_hex = prefix_hex.lower()
+        found: list[tuple[int, int]] = []
+        for info in self.logs():
+            for index, leaf_hash_ in self._leaf_hashes(info.log):
+                if leaf_hash_.hex().startswith(prefix_hex):
+                    found.append((info.log, index))
+                    if len(found) >= limit:
+                        return found
+        return found
+
+    def _leaf_hashes(self, log: int) -> Iterator[tuple[int, bytes]]:
+        done = 0
+        for tile in self.tiles(log):
+            if tile.level or tile.index * TILE_WIDTH != done:
+                break
+            for at in range(0, len(tile.data), HASH_BYTES):
+                yield done + at // HASH_BYTES, tile.data[at : at + HASH_BYTES]
+            done += TILE_WIDTH
+        for index, leaf in self.leaves(log, done):
+            yield index, leaf_hash(leaf)
+
+    def entity(
+        self,
+        log: int,
+        entity_type: str,
+        entity_key: str | None = None,
+        stop: int | None = None,
+        start: int = 0,
+    ) -> Iterator[Located]:
+        """See `contract.Reader.entity`."""
+        where = [_entries.log == log, _entries.entity_type == entity_type]
+        if entity_key is not None:
+            where.append(_entries.entity_key == entity_key.encode(errors="surrogatepass"))
+        if start > 0:
+            where.append(_entries.index >= start)
+        return self._found(log, where, stop)
+
+    def keyless(self, log: int, entity_type: str, stop: int | None = None) -> Iterator[Located]:
+        """See `contract.Reader.keyless`."""
+        where = [_entries.log == log, _entries.entity_type == entity_type]
+        return self._found(log, [*where, _entries.entity_key.is_(None)], stop)
+
+    def _found(self, log: int, where: list[Any], stop: int | None) -> Iterator[Located]:
+        if stop is not None:
+            where = [*where, _entries.index < stop]
+        # First the indexes alone, from the covering index: the leaves would not fit the sorter.
+        query = select(_entries.index).where(and_(*where)).order_by(_entries.index)
+        return self._located(log, [row[0] for row in self._rows(query)])
+
+    def _located(self, log: int, indexes: list[int]) -> Iterator[Located]:
+        for at in range(0, len(indexes), FETCH_INDEXES):
+            query = (
+                select(_entries.index, _entries.leaf)
+                .where(_entries.log == log)
+                .where(_entries.index.in_(indexes[at : at + FETCH_INDEXES]))
+                .order_by(_entries.index)
+            )
+            yield from map(Located._make, self._rows(query))
+
+    def entity_keys(self, log: int, entity_type: str, stop: int | None = None) -> Iterator[str]:
+        """See `contract.Reader.entity_keys`."""
+        query = (
+            select(_entries.entity_key)
+            .where(_entries.log == log, _entries.entity_type == entity_type)
+            .where(_entries.entity_key.is_not(None))
+            .distinct()
+            .order_by(_entries.entity_key)
+        )
+        if stop is not None:
+            query = query.where(_entries.index < stop)
+        for (key,) in self._rows(query):
+            yield bytes(key).decode(errors="surrogateescape")
+
+    def entity_types(self, log: int, stop: int | None = None) -> list[str]:
+        """See `contract.Reader.entity_types`: a loose index scan, one seek a type."""
+        found: list[str] = []
+        last = ""
+        while True:
+            query = select(func.min(_entries.entity_type)).where(
+                _entries.log == log, _entries.entity_type > last
+            )
+            name = self._one(query)
+            if name is None:
+                return found
+            last = name
+            if stop is None or self._first_index(log, name) < stop:
+                found.append(name)
+
+    def _first_index(self, log: int, entity_type: str) -> int:
+        first = self._one(
+            select(func.min(_entries.index)).where(
+                _entries.log == log, _entries.entity_type == entity_type
+            )
+        )
+        return 2**63 - 1 if first is None else int(first)
+
+    def special(self, log: int, stop: int | None = None) -> Iterator[Located]:
+        """See `contract.Reader.special`."""
+        return self._found(log, [_entries.log == log, tables.SPECIAL], stop)
+
+    def counts(self, log: int) -> Counts:
+        """See `contract.Reader.counts`."""
+        query = (
+            select(_entries.kind, func.count())
+            .where(_entries.log == log)
+            .where(tables.SPECIAL)
+            .group_by(_entries.kind)
+        )
+        by_kind = {kind: count for kind, count in self._rows(query)}
+        schemas, control, quarantined = (by_kind.get(kind, 0) for kind in (0, 1, 2))
+        size = self.size(log)
+        return Counts(size, size - schemas - control - quarantined, schemas, control, quarantined)
+
+    def newest_checkpoint(self, log: int) -> StoredCheckpoint | None:
+        """See `contract.Reader.newest_checkpoint`."""
+        return self._checkpoint(log, tables.checkpoints.c.size.desc(), 0)
+
+    def covering_checkpoint(self, log: int, size: int) -> StoredCheckpoint | None:
+        """See `contract.Reader.covering_checkpoint`."""
+        return self._checkpoint(log, tables.checkpoints.c.size, size)
+
+    def _checkpoint(self, log: int, order: Any, least: int) -> StoredCheckpoint | None:
+        columns = tables.checkpoints.c
+        query = select(columns.size, columns.note).where(columns.log == log, columns.size >= least)
+        rows = self._rows(query.order_by(order).limit(1))
+        return StoredCheckpoint(*rows[0]) if rows else None
+
+    def checkpoints(self, log: int, start_size: int = 0) -> Iterator[StoredCheckpoint]:
+        """See `contract.Reader.checkpoints`; start 0 also gives rows below 0, if any."""
+        columns = tables.checkpoints.c
+        least = MIN_INDEX if start_size == 0 else start_size
+        while True:
+            query = (
+                select(columns.size, columns.note)
+                .where(columns.log == log, columns.size >= least)
+                .order_by(columns.size)
+                .limit(BLOCK_ROWS)
+            )
+            block = self._rows(query)
+            yield from map(StoredCheckpoint._make, block)
+            if len(block) < BLOCK_ROWS:
+                return
+            least = block[-1][0] + 1
+
+    def tile(self, log: int, level: int, index: int) -> bytes | None:
+        """See `contract.Reader.tile`."""
+        columns = tables.tiles.c
+        data = self._one(
+            select(columns.data).where(
+                columns.log == log, columns.level == level, columns.index == index
+            )
+        )
+        return None if data is None else bytes(data)
+
+    def tiles(self, log: int) -> Iterator[StoredTile]:
+        """See `contract.Reader.tiles`."""
+        columns = tables.tiles.c
+        level, index = MIN_INDEX, MIN_INDEX
+        while True:
+            after = (columns.level > level) | and_(columns.level == level, columns.index > index)
+            query = (
+                select(columns.level, columns.index, columns.data, columns.root)
+                .where(columns.log == log, after)
+                .order_by(columns.level, columns.index)
+                .limit(BLOCK_TILES)
+            )
+            block = self._rows(query)
+            yield from map(StoredTile._make, block)
+            if len(block) < BLOCK_TILES:
+                return
+            level, index = block[-1][0], block[-1][1]
+
+    def hashes(self, log: int, size: int) -> HashSource:
+        """See `contract.Reader.hashes`. What no full tile holds is hashed from what is below it."""
+        return TileHashes(size, lambda level, index, width: self._hashes(log, level, index, width))
+
+    def _hashes(self, log: int, level: int, index: int, width: int) -> bytes:
+        data = self.tile(log, level, index)
+        if data is not None:
+            return data[: width * HASH_BYTES]
+        first = index * TILE_WIDTH
+        if level == 0:
+            return b"".join(leaf_hash(leaf) for _, leaf in self.leaves(log, first, first + width))
+        return b"".join(self._tile_roots(log, level - 1, first, width))
+
+    def _tile_roots(self, log: int, level: int, first: int, count: int) -> Iterator[bytes]:
+        columns = tables.tiles.c
+        query = (
+            select(columns.index, columns.root)
+            .where(columns.log == log, columns.level == level)
+            .where(columns.index >= first, columns.index < first + count)
+        )
+        roots = {index: bytes(root) for index, root in self._rows(query)}
+        for index in range(first, first + count):
+            root = roots.get(index)
+            yield tile_root(self._hashes(log, level, index, TILE_WIDTH)) if root is None else root
+
+    def edge_levels(self, log: int, size: int) -> list[list[bytes]]:
+        """The hashes of the partial tiles at the right edge of the tree of `size` leaves."""
+        levels: list[list[bytes]] = []
+        while size >> (8 * len(levels)):
+            level = len(levels)
+            index = full_tiles(level, size)
+            width = (size >> (8 * level)) % TILE_WIDTH
+            data = self._hashes(log, level, index, width) if width else b""
+            levels.append([data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES)])
+        return levels
+
+    def warnings(self) -> list[tuple[str, str]]:
+        """See `contract.Reader.warnings`."""
+        with translate(self.address), self._engine.connect() as connection:
+            return self._check_guards(connection)
+
+    def close(self) -> None:
+        """See `contract.Reader.close`."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        """Use as a context manager: closes at the end."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()

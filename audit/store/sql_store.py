@@ -1,0 +1,159 @@
+"""Appending to a ledger in SQL: one transaction a batch.
+
+The order inside it: take the write lock, re-read the head, drop repeats, seal (`log.sequence`),
+insert entries, full tiles and one checkpoint signed over the new head, commit. Before the commit a
+crash leaves nothing; after it nothing is lost. What this process believes about the head is updated
+only after the commit, and checked against the store before the next batch; so a commit whose answer
+was lost is found by the next append, by the same code as ever.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine, insert, select
+
+from audit.errors import InvalidInput
+from audit.event.build import record_event, schema_event
+from audit.event.envelope import encode_event
+from audit.event.schema import builtin
+from audit.log.columns import make_columns
+from audit.log.entry import Kind
+from audit.log.intake import Incoming, Message, accept
+from audit.log.sequence import Head, Step, append, empty_head
+from audit.store import migrations, tables
+from audit.store.contract import LOG_OF_THE_LEDGER, Appended, Outcome
+from audit.store.heads import recover_head
+from audit.store.repeats import Repeats
+from audit.store.seam import translate
+from audit.store.sql_reader import SqlReader
+from audit.tlog.checkpoint import Checkpoint, sign_checkpoint
+from audit.tlog.keys import Signer
+
+LOG_OPENED = "log.opened"
+_INSERT_ENTRY = (
+    'INSERT INTO entries (log, "index", recorded_time_us, kind, type, source, event_id, '
+    "entity_type, entity_key, signature, leaf) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+class SqlStore(SqlReader):
+    """A ledger in one SQL database, for reading and appending. See `contract.Store`."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        address: str,
+        check_guards: Callable[[Connection], list[tuple[str, str]]],
+        clock: Callable[[], int],
+    ) -> None:
+        """Take an engine that may write, and a clock in microseconds since the epoch."""
+        super().__init__(engine, address, check_guards)
+        self._clock = clock
+        self._heads: dict[int, Head] = {}
+        self._migrated = False
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with (
+            translate(self.address),
+            self._engine.connect().execution_options(writing=True) as connection,
+            connection.begin(),
+        ):
+            if not self._migrated:
+                migrations.migrate(connection, self._clock())
+            yield connection
+        self._migrated = True
+
+    def create(self, origin: str, signer: Signer) -> None:
+        """See `contract.Store.create`."""
+        head = None
+        with self._writing() as connection:
+            row = connection.execute(
+                select(tables.logs.c.origin).where(tables.logs.c.log == LOG_OF_THE_LEDGER)
+            ).first()
+            if row is None:
+                head = self._open_log(connection, LOG_OF_THE_LEDGER, origin, signer)
+            elif row.origin != origin:
+                raise InvalidInput(f"{self.address} already holds the ledger {row.origin}")
+            else:
+                recover_head(self, connection, LOG_OF_THE_LEDGER, None, signer.verifier)
+        if head is not None:
+            self._heads[LOG_OF_THE_LEDGER] = head
+
+    def _open_log(self, connection: Connection, log: int, origin: str, signer: Signer) -> Head:
+        """Make a log: its row, and as first entries its origin, its key and its own schemas."""
+        vkey = signer.verifier.vkey
+        connection.execute(insert(tables.logs).values(log=log, origin=origin, vkey=vkey))
+        opened, schemas = record_event(
+            LOG_OPENED,
+            {"origin": origin, "vkey": vkey},
+            event_id=f"{LOG_OPENED}:{origin}",
+            source="audit",
+        )
+        texts = dict.fromkeys((builtin("entry.v1"), builtin("event.v1"), *schemas))
+        incoming = [accept(Message(encode_event(opened)), Kind.CONTROL)]
+        incoming += [accept(Message(encode_event(schema_event(text)))) for text in texts]
+        return self._seal(connection, log, empty_head(), incoming, signer)[0].head
+
+    def append(self, log: int, messages: Sequence[Message], signer: Signer) -> Appended:
+        """See `contract.Store.append`. Raises LimitExceeded for a message larger than a leaf."""
+        return self._append(log, [accept(message) for message in messages], signer)
+
+    def append_control(self, log: int, events: Sequence[bytes], signer: Signer) -> Appended:
+        """See `contract.Store.append_control`."""
+        incoming = [accept(Message(event), Kind.CONTROL) for event in events]
+        if any(item.event is None for item in incoming):
+            raise InvalidInput("a control entry must hold a valid event")
+        return self._append(log, incoming, signer)
+
+    def _append(self, log: int, incoming: Sequence[Incoming], signer: Signer) -> Appended:
+        if not incoming:
+            return Appended([], self.size(log), None)
+        with self._writing() as connection:
+            head = recover_head(self, connection, log, self._heads.get(log), signer.verifier)
+            repeats = Repeats(connection, log, incoming)
+            fresh: list[Incoming] = []
+            outcomes: list[Outcome] = []
+            for item in incoming:
+                status, index, kept = repeats.judge(item, head.size + len(fresh))
+                outcomes.append(Outcome(status, log, index))
+                if kept is not None:
+                    fresh.append(kept)
+            if fresh:
+                step, note = self._seal(connection, log, head, fresh, signer)
+        self._heads[log] = step.head if fresh else head
+        return Appended(outcomes, self._heads[log].size, note if fresh else None)
+
+    def _seal(
+        self,
+        connection: Connection,
+        log: int,
+        head: Head,
+        incoming: Sequence[Incoming],
+        signer: Signer,
+    ) -> tuple[Step, bytes]:
+        step = append(head, [item.draft for item in incoming], self._clock())
+        rows = [
+            (
+                log,
+                sealed.index,
+                *make_columns(sealed.recorded_time_us, item.draft, item.event),
+                sealed.leaf,
+            )
+            for sealed, item in zip(step.sealed, incoming, strict=True)
+        ]
+        connection.exec_driver_sql(_INSERT_ENTRY, rows)
+        if step.tiles:
+            connection.execute(
+                insert(tables.tiles),
+                [
+                    {"log": log, "level": t.level, "index": t.index, "data": t.data, "root": t.root}
+                    for t in step.tiles
+                ],
+            )
+        checkpoint = Checkpoint(signer.name, step.head.size, step.head.edge.root())
+        note = sign_checkpoint(checkpoint, signer)
+        connection.execute(
+            insert(tables.checkpoints).values(log=log, size=step.head.size, note=note)
+        )
+        return step, note

@@ -1,0 +1,108 @@
+"""SQLite: how its file is opened, and what its errors mean.
+
+Durability: WAL with `synchronous=FULL`, so a commit that returned survives a power cut. Writers of
+several processes take turns: every write begins with BEGIN IMMEDIATE and waits for its turn up to
+BUSY_TIMEOUT_MS. Readers open the file read-only and never create one.
+"""
+
+import os
+import sqlite3
+from pathlib import Path
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from audit.errors import InvalidInput, StoreMissing, Unavailable
+
+BUSY_TIMEOUT_MS = 60_000
+"""How long a writer waits for its turn; a batch takes milliseconds."""
+
+_HEADER = b"SQLite format 3\x00"
+
+
+def engine_for_reading(path: Path) -> Engine:
+    """An engine that can only read. Raises StoreMissing when there is no such file."""
+    if not path.is_file():
+        raise StoreMissing(f"no ledger at {path}; `audit init` or the first emit creates one")
+    _require_header(path)
+    uri = f"file:{quote(str(path.absolute()))}?mode=ro"
+    if not os.access(path.parent, os.W_OK) and not _wal(path).exists():
+        # Without the right to create the -shm file beside it, SQLite opens a WAL database only
+        # when told that nobody writes; without a -wal file nobody does.
+        uri += "&immutable=1"
+    return _engine(uri, create=False)
+
+
+def engine_for_writing(path: Path, create: bool) -> Engine:
+    """An engine that can append. Raises StoreMissing, or Unavailable when it cannot be written."""
+    if not path.exists():
+        if not create:
+            raise StoreMissing(f"no ledger at {path}; `audit init` creates one")
+        if not path.parent.is_dir():
+            raise Unavailable(f"cannot create {path}: there is no folder {path.parent}")
+    elif path.stat().st_size:
+        _require_header(path)
+    return _engine(f"file:{quote(str(path.absolute()))}?mode={'rwc' if create else 'rw'}", create)
+
+
+def _wal(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
+def _require_header(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_HEADER))
+    except OSError as error:
+        raise Unavailable(f"cannot read {path}: {error.strerror}") from None
+    if head != _HEADER:
+        raise InvalidInput(f"{path} is not a ledger: it is not an SQLite file")
+
+
+def _engine(uri: str, create: bool) -> Engine:
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(
+            uri,
+            uri=True,
+            timeout=BUSY_TIMEOUT_MS / 1000,
+            isolation_level=None,  # transactions are begun by `_begin`, not by the driver
+            check_same_thread=False,
+        )
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=_pool())
+    event.listen(engine, "connect", _prepare_create if create else _prepare)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _pool() -> type:
+    from sqlalchemy.pool import QueuePool
+
+    return QueuePool
+
+
+def _prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA recursive_triggers = ON")
+    cursor.execute("PRAGMA trusted_schema = OFF")
+    cursor.execute("PRAGMA cell_size_check = ON")
+    cursor.close()
+
+
+def _prepare_create(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.close()
+    _prepare(connection, entry)
+
+
+def _begin(connection: Connection) -> None:
+    if connection.get_execution_options().get("writing"):
+        # Take the write lock now: a transaction that first reads the head and then writes could
+        # otherwise find that another process moved it in between.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        connection.exec_driver_sql("BEGIN")

@@ -1,0 +1,1 @@
+"""Believing nothing: policies, verification in numbered steps, bundles, and what they report."""
