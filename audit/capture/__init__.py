@@ -1,0 +1,1 @@
+"""How events are made: context, emitter and its spool, the embedded ledger's writer, import."""

@@ -1,0 +1,1 @@
+"""Runs, models and predictions: what was made from what, found and run again."""

@@ -20,7 +20,6 @@ a name that cannot be captured is listed under ``missing``, which makes a later 
 CODE_UNAVAILABLE. The digest of a prediction's code is the SHA-256 of the capsule's bytes.
 """
 
-import inspect
 import pickle
 import sys
 import sysconfig
@@ -32,7 +31,7 @@ from typing import Any, NamedTuple
 
 from audit.errors import AuditError
 from audit.event.values import dumps, to_json
-from audit.lineage.code import find_code, global_names, same_code, source_flags
+from audit.lineage.code import find_code, global_names, is_alike, source_flags, source_of
 from audit.lineage.served import describe
 from audit.store.blobs import digest_of
 
@@ -159,13 +158,13 @@ class _Work:
         code = function.__code__
         try:
             # By the code object: inspect would look through a __wrapped__ at another function.
-            source = inspect.getsource(code)
-            flags = source_flags(code)
-            found = find_code(source, code.co_name, tuple(code.co_freevars), flags)
-        except (OSError, TypeError, SyntaxError, ValueError, IndexError) as error:
+            source = source_of(code)
+            flags, free = source_flags(code), tuple(code.co_freevars)
+            found = None if source is None else find_code(source, code.co_name, free, flags)
+        except (OSError, TypeError, SyntaxError, ValueError, IndexError, RecursionError) as error:
             self.missing.append(f"the source of {code.co_name} cannot be read: {error}")
             return None
-        if found is None or not same_code(found, code):
+        if found is None or not is_alike(found, code):
             self.missing.append(f"the source of {code.co_name} on disk is not the code that runs")
             return None
         return source
@@ -270,7 +269,8 @@ def _module(module: types.ModuleType, code: types.CodeType) -> dict[str, Any]:
     parts = [
         loaded
         for loaded in sorted(sys.modules)
-        if loaded.startswith(name + ".") and attributes.issuperset(loaded.split(".")[name.count(".") + 1 :])
+        if loaded.startswith(name + ".")
+        and attributes.issuperset(loaded.split(".")[name.count(".") + 1 :])
     ]
     file = getattr(module, "__file__", None)
     digest = None

@@ -1,4 +1,4 @@
-"""Source text and code objects: find the code of one function in its text, and compare two codes.
+"""Source text and code objects: the text of a running function, and its code found in that text.
 
 The text of a function is compiled, never executed: decorators, defaults and annotations in it have
 no effect. Its code object is found by name among the constants of what was compiled.
@@ -7,6 +7,7 @@ no effect. Its code object is found by name among the constants of what was comp
 import __future__
 
 import dis
+import inspect
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -26,9 +27,22 @@ def source_flags(code: types.CodeType) -> int:
     return code.co_flags & _FUTURE_FLAGS
 
 
-def find_code(
-    source: str, name: str, free: tuple[str, ...], flags: int
-) -> types.CodeType | None:
+def source_of(code: types.CodeType) -> str | None:
+    """The source text of a running code object; None when the file now says something else.
+
+    The whole file is compiled and its code compared with what runs, because a module's imports have
+    an effect on the code of its functions. Raises OSError, TypeError, SyntaxError or ValueError
+    when there is no text.
+    """
+    lines, _ = inspect.findsource(code)
+    whole = compile("".join(lines), "<file>", "exec", flags=source_flags(code), dont_inherit=True)
+    for found in _walk(whole):
+        if found.co_firstlineno == code.co_firstlineno and same_code(found, code):
+            return inspect.getsource(code)
+    return None
+
+
+def find_code(source: str, name: str, free: tuple[str, ...], flags: int) -> types.CodeType | None:
     """The code object of the function `name` in its source text; None when it is not there.
 
     `free`: the names that it takes from the function around it. Raises SyntaxError or ValueError on
@@ -37,17 +51,24 @@ def find_code(
     if len(source) > MAX_SOURCE_BYTES:
         raise LimitExceeded(f"source text over {MAX_SOURCE_BYTES} bytes")
     # An indented text keeps its indentation, because taking it off would change the strings in it.
-    text = f"if 1:\n{source}" if source[:1] in (" ", "\t") else source
-    if free:
-        text = f"def around({', '.join(free)}):\n if 1:\n{_deeper(source)}"
+    indented = source[:1] in (" ", "\t")
+    head = f"def around({', '.join(free)}):\n" if free else "if 1:\n"
+    if free and not indented:
+        return None
+    text = head + source if indented else source
     compiled = compile(text, "<recorded source>", "exec", flags=flags, dont_inherit=True)
     found = [code for code in _walk(compiled) if code.co_name == name]
     fitting = [code for code in found if code.co_freevars == free]
     return fitting[0] if fitting else None
 
 
-def _deeper(source: str) -> str:
-    return source if source[:1] in (" ", "\t") else "  " + source
+def is_alike(left: types.CodeType, right: types.CodeType) -> bool:
+    """Whether two code objects have the same arguments, names and constants.
+
+    Less than `same_code`: enough to tell two lambdas of one line apart, and not changed by the
+    imports of a module around them.
+    """
+    return _outline(left) == _outline(right)
 
 
 def same_code(left: types.CodeType, right: types.CodeType) -> bool:
@@ -86,6 +107,13 @@ def _essence(code: types.CodeType) -> tuple[Any, ...]:
         code.co_exceptiontable,
         tuple(_constant(constant) for constant in code.co_consts),
     )
+
+
+def _outline(code: types.CodeType) -> tuple[Any, ...]:
+    constants = [c for c in code.co_consts if not isinstance(c, types.CodeType)]
+    arguments = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount)
+    names = (sorted(code.co_names), code.co_varnames, code.co_freevars)
+    return arguments, names, [_constant(constant) for constant in constants]
 
 
 def _constant(constant: object) -> object:

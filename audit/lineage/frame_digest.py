@@ -91,7 +91,8 @@ def _numbers(array: Any) -> bytes:
     if array.dtype.kind == "f":
         array = array.copy()
         array[numpy.isnan(array)] = numpy.nan
-    return b"\x01" + bytes(array.astype(array.dtype.newbyteorder("<")).tobytes())
+    data: bytes = array.astype(array.dtype.newbyteorder("<")).tobytes()
+    return b"\x01" + data
 
 
 def _cells(cells: list[object]) -> bytes:

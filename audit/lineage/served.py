@@ -165,6 +165,7 @@ def _rebuild_sequence(value: Any, form: dict[str, Any]) -> Any:
 
 
 def with_items(form: dict[str, Any], forms: Mapping[str, Form]) -> dict[str, Any]:
+    """The form, with the forms of its items if there are any."""
     if forms:
         form["items"] = forms
     return form

@@ -2,7 +2,8 @@
 
 Forms (see audit.lineage.served)::
 
-    {"is": "frame", "columns": [{"name", "dtype", "items"?, ...}], "index": axis, "rows": n}
+    {"is": "frame", "columns": [{"name", "dtype", "items"?, ...}], "index": axis, "rows": n,
+     "labels": dtype of the column names, "label": name of that axis}
         value: an object of columns; cells alone when there is one row, else lists of cells
     {"is": "series", "column": {...}, "index": axis, "name": ...}
         value: an object by label when the labels are distinct strings, else a list of cells
@@ -19,7 +20,7 @@ from typing import Any
 from audit.errors import FormatError, InvalidInput
 from audit.event.values import Value, normalize
 from audit.lineage import served
-from audit.lineage.served import MAX_CELLS, Form, Served
+from audit.lineage.served import MAX_CELLS, Served
 
 _NULLABLE = frozenset(
     ["boolean", "Float32", "Float64"] + [f"{u}Int{w}" for u in ("", "U") for w in (8, 16, 32, 64)]
@@ -67,8 +68,10 @@ def rebuild(value: Any, form: dict[str, Any]) -> Any:
 
 def _describe_frame(frame: Any, depth: int) -> Served:
     names = list(frame.columns)
-    if any(type(name) is not str for name in names) or len(set(names)) != len(names):
-        raise InvalidInput("the columns of a frame of features need distinct names that are strings")
+    if not names or any(type(n) is not str for n in names) or len(set(names)) != len(names):
+        raise InvalidInput("a frame of features needs columns with distinct names that are strings")
+    if type(frame.columns.name) not in _NAMES:
+        raise InvalidInput("the columns' own name must be a string or None")
     if frame.size > MAX_CELLS:
         raise InvalidInput(f"a frame of {frame.size} cells is too large for one prediction")
     value: dict[str, Value] = {}
@@ -78,7 +81,8 @@ def _describe_frame(frame: Any, depth: int) -> Served:
         value[name] = cells[0] if len(cells) == 1 else cells
         columns.append({"name": name, **column})
     axis = _describe_axis(frame.index, depth)
-    form = {"is": "frame", "columns": columns, "index": axis, "rows": len(frame)}
+    labels = {"labels": str(frame.columns.dtype), "label": frame.columns.name}
+    form = {"is": "frame", "columns": columns, "index": axis, "rows": len(frame), **labels}
     return Served(value, form)
 
 
@@ -93,10 +97,12 @@ def _rebuild_frame(value: Any, form: dict[str, Any]) -> Any:
     for column in columns:
         cells = value[column["name"]]
         made = _rebuild_column([cells] if rows == 1 else cells, column)
-        series[column["name"]] = pandas.Series(made, index=index)
-    # The names are given apart: a frame without columns keeps its rows, and one of str columns
-    # the index type that pandas gives to names.
-    return pandas.DataFrame(series, index=index, columns=[c["name"] for c in columns])
+        # The dtype is given: pandas would make strings of an object column that holds only such.
+        series[column["name"]] = pandas.Series(made, index=index, dtype=made.dtype)
+    frame = pandas.DataFrame(series, index=index)
+    names = [column["name"] for column in columns]
+    frame.columns = pandas.Index(names, dtype=form["labels"], name=form["label"])
+    return frame
 
 
 def _describe_series(series: Any, depth: int) -> Served:
@@ -117,7 +123,8 @@ def _rebuild_series(value: Any, form: dict[str, Any]) -> Any:
 
     index = _rebuild_axis(form["index"])
     cells = [value[label] for label in index] if form.get("labelled") else value
-    return pandas.Series(_rebuild_column(cells, form["column"]), index=index, name=form["name"])
+    made = _rebuild_column(cells, form["column"])
+    return pandas.Series(made, index=index, name=form["name"], dtype=made.dtype)
 
 
 def _describe_axis(index: Any, depth: int) -> dict[str, Any]:
@@ -140,7 +147,7 @@ def _rebuild_axis(axis: dict[str, Any]) -> Any:
             raise FormatError("the recorded form asks for too many rows")
         return pandas.RangeIndex(start, stop, step, name=axis["name"])
     made = _rebuild_column(cells_from_json(axis["cells"]), axis["column"])
-    return pandas.Index(made, name=axis["name"])
+    return pandas.Index(made, name=axis["name"], dtype=made.dtype)
 
 
 def cells_to_json(cells: list[Value]) -> list[Any]:
@@ -195,19 +202,21 @@ def _rebuild_column(cells: list[Any], column: dict[str, Any]) -> Any:
     dtype = column["dtype"]
     if dtype == "category":
         categories = _rebuild_column(cells_from_json(column["categories"]), column["column"])
-        kind = pandas.CategoricalDtype(pandas.Index(categories), ordered=column["ordered"])
+        kind = pandas.CategoricalDtype(
+            pandas.Index(categories, dtype=categories.dtype), ordered=column["ordered"]
+        )
         return pandas.Categorical.from_codes(cells, dtype=kind)
     if dtype == "string":
         missing = float("nan") if column["nan"] else pandas.NA
-        kind = pandas.StringDtype(column["storage"], na_value=missing)
-        return pandas.array([missing if c is None else c for c in cells], dtype=kind)
+        text = pandas.StringDtype(column["storage"], na_value=missing)
+        return pandas.array([missing if c is None else c for c in cells], dtype=text)
     if dtype in _NULLABLE:
         return _rebuild_nullable(cells, dtype)
-    form: Form = {"is": "array", "dtype": dtype, "shape": [len(cells)]}
+    form: dict[str, Any] = {"is": "array", "dtype": dtype, "shape": [len(cells)]}
     made = served.rebuild(cells, served.with_items(form, column.get("items", {})))
     if "tz" not in column:
-        return pandas.Series(made, dtype=made.dtype)
-    return pandas.Series(made).dt.tz_localize("UTC").dt.tz_convert(column["tz"])
+        return made
+    return pandas.DatetimeIndex(made).tz_localize("UTC").tz_convert(column["tz"]).array
 
 
 def _rebuild_nullable(cells: list[Any], dtype: str) -> Any:

@@ -23,6 +23,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from audit.errors import FormatError, LimitExceeded
+from audit.event.wire import decode_long, encode_long
 
 MAX_LEAF_BYTES = 65_535
 """A C2SP entry bundle has a 16-bit length before each entry (tlog-tiles)."""
@@ -31,7 +32,6 @@ MAX_EVENT_IN_LEAF_BYTES = 64_512
 MAX_TOPIC_BYTES = 249
 """Kafka's own limit for a topic name."""
 MAX_REASON_BYTES = 512
-MAX_INT64 = 2**63 - 1
 SIGNATURE_BYTES = 68
 
 SINGLE_OBJECT_MAGIC = b"\xc3\x01"
@@ -76,19 +76,6 @@ class Entry(NamedTuple):
 
 _KIND_BYTE = {Kind.EVENT: b"\x00", Kind.CONTROL: b"\x02", Kind.QUARANTINED: b"\x04"}
 _BYTE_KIND = {0: Kind.EVENT, 2: Kind.CONTROL, 4: Kind.QUARANTINED}
-
-
-def encode_long(number: int) -> bytes:
-    """Avro long: zigzag, then 7 bits a byte, least significant first. For 0 <= number < 2^63."""
-    number <<= 1
-    if number < 0x80:
-        return bytes((number,))
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
 
 
 def encode_entry(entry: Entry) -> bytes:
@@ -166,8 +153,8 @@ def decode_entry(leaf: bytes) -> Entry:
 
 
 def _decode_body(leaf: bytes) -> Entry:
-    index, at = _read_long(leaf, 10)
-    recorded_time_us, at = _read_long(leaf, at)
+    index, at = _read_count(leaf, 10)
+    recorded_time_us, at = _read_count(leaf, at)
     prev_hash = leaf[at : at + 32]
     at += 32
     kind = _BYTE_KIND.get(leaf[at])
@@ -213,31 +200,15 @@ def _is_some(leaf: bytes, at: int) -> bool:
     return False
 
 
-def _read_long(leaf: bytes, at: int) -> tuple[int, int]:
-    byte = leaf[at]
-    if byte < 0x80:
-        number = byte
-    else:
-        number = byte & 0x7F
-        shift = 7
-        while True:
-            at += 1
-            byte = leaf[at]
-            number |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                break
-            shift += 7
-            if shift > 63:
-                raise FormatError("a number in an entry is longer than 64 bits")
-        if not byte:
-            raise FormatError("a number in an entry is not in its shortest form")
-    if number & 1 or number > 2 * MAX_INT64:
-        raise FormatError("a number in an entry is negative or over 2^63-1")
-    return number >> 1, at + 1
+def _read_count(leaf: bytes, at: int) -> tuple[int, int]:
+    number, at = decode_long(leaf, at)
+    if number < 0:
+        raise FormatError("a number in an entry is negative")
+    return number, at
 
 
 def _read_bytes(leaf: bytes, at: int, limit: int) -> tuple[bytes, int]:
-    length, at = _read_long(leaf, at)
+    length, at = _read_count(leaf, at)
     if length > limit:
         raise FormatError(f"a field of {length} bytes in an entry is over its limit of {limit}")
     data = leaf[at : at + length]
@@ -248,9 +219,9 @@ def _read_bytes(leaf: bytes, at: int, limit: int) -> tuple[bytes, int]:
 
 def _read_source(leaf: bytes, at: int) -> tuple[SourceSpan, int]:
     topic, at = _read_bytes(leaf, at, MAX_TOPIC_BYTES)
-    partition, at = _read_long(leaf, at)
-    offset, at = _read_long(leaf, at)
-    next_offset, at = _read_long(leaf, at)
+    partition, at = _read_count(leaf, at)
+    offset, at = _read_count(leaf, at)
+    next_offset, at = _read_count(leaf, at)
     if partition > 2**31 - 1 or next_offset <= offset:
         raise FormatError("an entry's source offsets contradict each other")
     return SourceSpan(topic.decode(), partition, offset, next_offset), at

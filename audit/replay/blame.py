@@ -2,11 +2,11 @@
 
 from typing import Any, NamedTuple
 
-from audit.errors import InvalidInput, NotFound
+from audit.errors import InvalidInput, StoreCorrupt
 from audit.event.values import Value, format_time, to_json
 from audit.replay.columns import renames_at
 from audit.replay.fold import Move, Position, Row, Step, changed_fields, moves
-from audit.replay.history import require_recorded
+from audit.replay.known import require_recorded
 from audit.replay.points import Cut
 from audit.replay.refs import Ref
 from audit.replay.steps import Steps
@@ -100,7 +100,7 @@ def blame(reader: Reader, ref: Ref, cut: Cut, valid_at_us: int | None = None) ->
             _set(setters, move)
     if row is None:
         if not any(step.record.event and step.record.event.entity_key is not None for step in found):
-            require_recorded(reader, ref, cut)
+            require_recorded(reader, ref)
         return Blame((), None if gone is None else _said(gone))
     fields = (FieldBlame(name, row[name], _said(setters[name])) for name in sorted(row))
     return Blame(tuple(fields), None)
@@ -115,7 +115,7 @@ def _said(step: Step) -> Said:
     record = step.record
     event = record.event
     if event is None:
-        raise NotFound(f"entry {record.log}/{record.index} holds no event")
+        raise StoreCorrupt(f"entry {record.log}/{record.index} holds no event")
     return Said(
         record.log,
         record.index,

@@ -8,14 +8,15 @@ called at the later of both points, on both sides, so that a renamed field is no
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from audit.event.values import to_json
-from audit.replay.asof import ROWS_IN_MEMORY, dataset_of, require_dataset
+from audit.event.values import fields_to_json
+from audit.replay.asof import ROWS_IN_MEMORY, Dataset
 from audit.replay.columns import renames_at
 from audit.replay.fold import Row, changed_fields, fold
-from audit.replay.history import Changes, pair_to_json, require_recorded
+from audit.replay.history import Changes, pair_to_json
+from audit.replay.known import require_dataset, require_recorded
 from audit.replay.points import Cut
 from audit.replay.refs import Ref
-from audit.replay.steps import Renames, Steps
+from audit.replay.steps import Renames, Steps, trusted_record
 from audit.store.contract import Reader
 
 MAX_SINGLE_KEYS = 1_000
@@ -42,8 +43,8 @@ class RowChange(NamedTuple):
         return {
             "entity_key": self.entity_key,
             "change": self.kind,
-            "before": None if self.before is None else to_json(self.before),
-            "after": None if self.after is None else to_json(self.after),
+            "before": None if self.before is None else fields_to_json(self.before),
+            "after": None if self.after is None else fields_to_json(self.after),
             "fields": {name: pair_to_json(*pair) for name, pair in self.fields.items()},
         }
 
@@ -133,7 +134,8 @@ def _touched(reader: Reader, views: Views) -> list[str] | None:
         if _new_schema(reader, log, start, stop):
             return None
         for index, leaf in reader.entity(log, views.a.entity_type, None, stop, start):
-            key = views.a.key_of(log, index, leaf)
+            event = trusted_record(log, index, leaf).event
+            key = None if event is None else event.entity_key
             if key is None or len(keys) > MAX_SINGLE_KEYS:
                 return None
             keys.add(key)
@@ -143,7 +145,7 @@ def _touched(reader: Reader, views: Views) -> list[str] | None:
 def _new_schema(reader: Reader, log: int, start: int, stop: int) -> bool:
     """True when a schema came in between: what could not be read at a may be readable at b."""
     for index, leaf in reader.special(log, stop):
-        if index >= start and is_schema(log, index, leaf):
+        if index >= start and _is_schema(trusted_record(log, index, leaf)):
             return True
     return False
 
@@ -157,8 +159,8 @@ def _compare_keys(views: Views, keys: list[str]) -> Iterator[RowChange]:
 
 def _compare_all(views: Views) -> Iterator[RowChange]:
     """Walk both datasets side by side, in byte order of the keys."""
-    olds = dataset_of(views.a, views.valid_a_us, ROWS_IN_MEMORY).rows()
-    news = dataset_of(views.b, views.valid_b_us, ROWS_IN_MEMORY).rows()
+    olds = Dataset(views.a, views.valid_a_us, ROWS_IN_MEMORY).rows()
+    news = Dataset(views.b, views.valid_b_us, ROWS_IN_MEMORY).rows()
     old, new = next(olds, None), next(news, None)
     while old is not None or new is not None:
         old_key = None if old is None else old[0].encode()

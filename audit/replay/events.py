@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 
-from audit.errors import FormatError
+from audit.errors import InvalidInput
 from audit.log.record import Record
 from audit.replay.books import Books
 from audit.replay.points import Cut, event_positions
@@ -62,7 +62,7 @@ def _order(record: Record) -> tuple[int, int]:
 def _payload(books: Books, record: Record) -> Payload | None:
     try:
         return books.decode(record)
-    except FormatError:
+    except InvalidInput:
         return None
 
 

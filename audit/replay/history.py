@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from audit.errors import FormatError, NotFound
+from audit.errors import InvalidInput, StoreCorrupt
 from audit.event.row import Change
-from audit.event.values import Value, format_time, to_json
+from audit.event.values import Value, fields_to_json, format_time, to_json
 from audit.log.entry import Kind
 from audit.replay.columns import renames_at
 from audit.replay.fold import (
@@ -22,6 +22,7 @@ from audit.replay.fold import (
     flags_of,
     superseded,
 )
+from audit.replay.known import require_recorded
 from audit.replay.points import Cut
 from audit.replay.refs import Ref
 from audit.replay.steps import Steps
@@ -77,7 +78,7 @@ class Version(NamedTuple):
             "supersedes": self.supersedes,
             "superseded_by": None if by is None else {"log": by[0], "index": by[1]},
             "changed": {name: pair_to_json(*pair) for name, pair in self.changed.items()},
-            "row": None if self.row is None else to_json(self.row),
+            "row": None if self.row is None else fields_to_json(self.row),
             "flags": [str(flag) for flag in self.flags],
             "drift": {
                 name: pair_to_json(held, said, ("recorded", "before"))
@@ -116,21 +117,13 @@ def _row_history(reader: Reader, ref: Ref, cut: Cut) -> list[Version]:
         if move.step.op is not None and _concerns(move)
     ]
     if not versions:
-        require_recorded(reader, ref, cut)
+        require_recorded(reader, ref)
     return versions
 
 
 def _concerns(move: Judged) -> bool:
     """A truncate is a version of the rows that it took away, and of no other."""
     return move.step.op != "truncate" or move.before.row is not None
-
-
-def require_recorded(reader: Reader, ref: Ref, cut: Cut) -> None:
-    """Raise NotFound unless something of this key is recorded, be it after the cut."""
-    for info in reader.logs():
-        if next(iter(reader.entity(info.log, ref.entity_type, ref.entity_key)), None) is not None:
-            return
-    raise NotFound(f"nothing is recorded of {ref}")
 
 
 def _record_history(reader: Reader, ref: Ref, cut: Cut) -> list[Version]:
@@ -146,8 +139,8 @@ def _record_history(reader: Reader, ref: Ref, cut: Cut) -> list[Version]:
     for step in found:
         if step.record.entry.kind is Kind.EVENT:
             versions.append(_record_version(steps, step, gone))
-    if not versions and not _recorded_at_all(reader, ref):
-        raise NotFound(f"nothing is recorded of {ref}")
+    if not versions and not (ref.entity_type == "prediction" and reader.find_event(ref.entity_key)):
+        require_recorded(reader, ref)
     return versions
 
 
@@ -169,15 +162,6 @@ def _by_event_id(reader: Reader, steps: Steps, ref: Ref) -> list[Step]:
     return own
 
 
-def _recorded_at_all(reader: Reader, ref: Ref) -> bool:
-    if ref.entity_type == "prediction" and reader.find_event(ref.entity_key):
-        return True
-    for info in reader.logs():
-        if next(iter(reader.entity(info.log, ref.entity_type, ref.entity_key)), None) is not None:
-            return True
-    return False
-
-
 def _record_version(steps: Steps, step: Step, gone: dict[Position, Step]) -> Version:
     """A record is a version of its own: its fields are set by it, and by nothing before it."""
     row: Row | None = None
@@ -189,7 +173,7 @@ def _record_version(steps: Steps, step: Step, gone: dict[Position, Step]) -> Ver
         else:
             payload = steps.books.decode(step.record)
             row = payload.after if isinstance(payload, Change) else payload
-    except FormatError as error:
+    except InvalidInput as error:
         problem = str(error)
     flags = flags_of(NOTHING, step._replace(problem=problem))
     version = _version(Judged(step, NOTHING, NOTHING, flags, {}), gone)
@@ -201,7 +185,7 @@ def _version(move: Judged, gone: dict[Position, Step]) -> Version:
     record = step.record
     event = record.event
     if event is None:
-        raise NotFound(f"entry {record.log}/{record.index} holds no event")
+        raise StoreCorrupt(f"entry {record.log}/{record.index} holds no event")
     by = gone.get(step.position)
     return Version(
         log=record.log,

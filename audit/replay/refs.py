@@ -4,14 +4,10 @@ import re
 from typing import NamedTuple
 
 from audit.errors import InvalidInput, LimitExceeded
-from audit.event.envelope import MAX_KEY_BYTES
+from audit.event.envelope import MAX_KEY_BYTES, MAX_TYPE_BYTES, RESERVED_ENTITY_TYPES
 
-MAX_ENTITY_BYTES = 128
-"""Longest name of an entity type (event.v1)."""
 RECORD_WORDS = frozenset(("prediction", "run", "model", "dataset"))
 """First words of REFs that do not name a row of a dataset."""
-RESERVED_WORDS = RECORD_WORDS | {"schema", "key"}
-"""Entity types that are no dataset."""
 
 _ENTITY = re.compile(r"[a-z][a-z0-9_.-]*", re.ASCII)
 _VERSIONED = frozenset(("model", "dataset"))
@@ -80,11 +76,11 @@ def parse_entity(text: str) -> str:
     """A dataset's entity type, checked. Raises InvalidInput."""
     if text in RECORD_WORDS:
         raise InvalidInput(f"{text}s are no dataset; they are read with their own commands")
-    if text in RESERVED_WORDS:
+    if text in RESERVED_ENTITY_TYPES:
         raise InvalidInput(f"{text!r} is a reserved word, and no dataset")
-    if len(text) > MAX_ENTITY_BYTES or not _ENTITY.fullmatch(text):
+    if len(text) > MAX_TYPE_BYTES or not _ENTITY.fullmatch(text):
         raise InvalidInput(
-            f"{text[:MAX_ENTITY_BYTES]!r} is no entity type: a to z first, then a-z 0-9 _ . -"
+            f"{text[:MAX_TYPE_BYTES]!r} is no entity type: a to z first, then a-z 0-9 _ . -"
         )
     return text
 

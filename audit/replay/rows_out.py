@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from audit.event.times import format_time, us_of_time
-from audit.event.values import Value, dumps, to_json
+from audit.event.values import Value, dumps, fields_to_json
 from audit.replay.fold import Row
 from audit.replay.names import KEY_COLUMN, output_name
 
@@ -38,8 +38,7 @@ def json_row(key: str, row: Row) -> str:
     No character in it is a line end to anybody: U+0085, U+2028 and U+2029 are escaped.
     """
     shown: dict[str, Any] = {KEY_COLUMN: key}
-    named = {output_name(name): value for name, value in row.items()}
-    spelled = to_json(named)
+    spelled = fields_to_json({output_name(name): value for name, value in row.items()})
     shown.update((name, spelled[name]) for name in sorted(spelled))
     text = json.dumps(shown, ensure_ascii=False, allow_nan=False)
     for character, escape in _LINE_ENDS.items():

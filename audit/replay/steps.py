@@ -7,7 +7,7 @@ columns only find entries: what an entry is about is read from its leaf, and com
 import heapq
 from collections.abc import Iterable, Iterator, Mapping
 
-from audit.errors import FormatError, StoreCorrupt
+from audit.errors import InvalidInput, StoreCorrupt
 from audit.event.envelope import Event
 from audit.event.row import Change
 from audit.log.entry import Kind
@@ -120,7 +120,7 @@ class Steps:
             return None, f"encrypted with a key that is not here ({event.encryption.key_id})"
         try:
             payload = self.books.decode(record)
-        except FormatError as error:
+        except InvalidInput as error:
             return None, str(error)
         if not isinstance(payload, Change):
             return None, "its payload is not a change of a row"
@@ -148,7 +148,7 @@ def trusted_record(log: int, index: int, leaf: bytes) -> Record:
     """Decode a leaf. Raises StoreCorrupt when it is none, or not the one of this index."""
     try:
         record = read_record(log, leaf)
-    except FormatError as error:
+    except InvalidInput as error:
         raise StoreCorrupt(f"entry {log}/{index} cannot be read: {error}; run audit verify") from None
     if record.index != index:
         raise StoreCorrupt(

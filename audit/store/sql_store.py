@@ -64,6 +64,11 @@ class SqlStore(SqlReader):
             yield connection
         self._migrated = True
 
+    def is_empty(self) -> bool:
+        """True when there are no tables of a ledger yet: `create` makes them."""
+        with translate(self.address), self._engine.connect() as connection:
+            return migrations.version_of(connection) == 0
+
     def create(self, origin: str, signer: Signer) -> None:
         """See `contract.Store.create`."""
         head = None

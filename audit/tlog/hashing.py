@@ -28,7 +28,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 def pair_hashes(nodes: list[bytes]) -> list[bytes]:
     """Return the parents of neighbouring nodes, two by two; an odd last node has none yet."""
     # The same as node_hash, without a call per hash: this line is where batches spend their time.
-    hash_of = sha256
+    hash_of, rest = sha256, iter(nodes)
     return [
-        hash_of(b"\x01" + nodes[i] + nodes[i + 1]).digest() for i in range(0, len(nodes) - 1, 2)
+        hash_of(b"\x01" + left + right).digest() for left, right in zip(rest, rest, strict=False)
     ]

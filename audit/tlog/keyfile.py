@@ -1,6 +1,6 @@
 """Private keys on disk: PKCS#8 PEM (RFC 5958, RFC 7468, RFC 8410), with or without a passphrase.
 
-One line above the PEM block says whose key it is, so that a key can be told without its passphrase::
+One line above the PEM block says whose key it is, for whoever has not its passphrase::
 
     attestory key <verifier key>
     -----BEGIN ENCRYPTED PRIVATE KEY-----

@@ -24,7 +24,7 @@ from audit.tlog.keys import KEY_ID_BYTES, Signer, Verifier, key_name_ok
 from audit.tlog.text import encode_base64, parse_base64
 
 MAX_NOTE_BYTES = 1_000_000
-"""Longest note, signatures included (as in golang.org/x/mod/sumdb/note)."""
+"""Longest note, signatures included; the specification asks for some limit."""
 
 MAX_SIGNATURES = 100
 """Most signature lines of a note; the specification asks for at least 16."""

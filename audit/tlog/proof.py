@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hmac import compare_digest
 
 from audit.errors import InvalidProof
-from audit.tlog.hashing import HASH_BYTES, MAX_SIZE, node_hash
+from audit.tlog.hashing import EMPTY_ROOT, HASH_BYTES, MAX_SIZE, node_hash
 
 
 def root_from_inclusion(leaf_hash: bytes, index: int, size: int, proof: Sequence[bytes]) -> bytes:
@@ -63,6 +63,8 @@ def verify_consistency(
         _require_nodes(proof, 0)
         if not compare_digest(old_root, new_root):
             raise InvalidProof(f"two different roots are given for size {old_size}")
+        if old_size == 0 and old_root != EMPTY_ROOT:
+            raise InvalidProof("the tree of size 0 has another root than this")
         return
     if old_size == 0:
         raise InvalidProof("consistency with the empty tree proves nothing")

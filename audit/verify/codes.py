@@ -54,6 +54,7 @@ CANNOT_TELL = {
 """Finding code -> what it means. Without a tampered one, the verdict is `cannot_tell`."""
 
 WARNINGS = {
+    "checkpoint_missing": "The store lost a checkpoint that somebody else still has.",
     "event_id_conflict": "Messages came in with the id of an earlier event but other content.",
     "event_id_in_two_logs": "Two logs record an event with the same source and id.",
     "guard_changed": "A guard that keeps the tables append-only was replaced.",

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from audit.verify.codes import TAMPERED
@@ -12,7 +12,7 @@ MAX_FINDINGS_PER_CODE = 10
 """Findings of one code that are listed for a log; further ones are counted in one more."""
 
 
-class Verdict(Enum):
+class Verdict(StrEnum):
     """The sum of all findings."""
 
     OK = "ok"

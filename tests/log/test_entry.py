@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from audit.errors import AuditError, FormatError, LimitExceeded
 from audit.event.schema import builtin
+from audit.event.wire import MAX_INT64
 from audit.log.entry import (
     ENTRY_FINGERPRINT,
     LEAF_PREFIX,
     MAX_EVENT_IN_LEAF_BYTES,
-    MAX_INT64,
     MAX_LEAF_BYTES,
     MAX_REASON_BYTES,
     MAX_TOPIC_BYTES,

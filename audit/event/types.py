@@ -1,0 +1,63 @@
+"""The types of events there are, and which schema the record of each is written in."""
+
+DATA_CREATE = "data.create"
+DATA_UPDATE = "data.update"
+DATA_DELETE = "data.delete"
+DATA_TRUNCATE = "data.truncate"
+MODEL_RUN = "model.run"
+MODEL_VERSION = "model.version"
+PREDICTION = "prediction"
+SCHEMA = "schema"
+
+SCHEMA_SOURCE = "audit.schema"
+"""The source of schema events, whoever sends them: their bytes depend on the schema alone."""
+
+OPERATIONS = {
+    "create": DATA_CREATE,
+    "update": DATA_UPDATE,
+    "delete": DATA_DELETE,
+    "truncate": DATA_TRUNCATE,
+}
+"""What happens to data -> type of its event."""
+
+RECORD_SCHEMAS = {
+    MODEL_RUN: "model_run.v1",
+    MODEL_VERSION: "model_version.v1",
+    PREDICTION: "prediction.v1",
+}
+"""Types whose record has a schema of its own; every other one uses record.v1."""
+
+RECORD_TYPES = frozenset(
+    {
+        "dataset.version",
+        "feature.definition",
+        "component.run",
+        MODEL_RUN,
+        MODEL_VERSION,
+        "model.transition",
+        PREDICTION,
+        "ground_truth",
+        "review",
+    }
+)
+"""What producers say besides changes of data."""
+
+CONTROL_TYPES = frozenset(
+    {
+        "log.opened",
+        "key.registered",
+        "key.revoked",
+        "key.rotated",
+        "source.skipped",
+        "ledger.heads",
+    }
+)
+"""What the log itself says."""
+
+DATA_TYPES = frozenset(OPERATIONS.values())
+KNOWN_TYPES = DATA_TYPES | RECORD_TYPES | CONTROL_TYPES | {SCHEMA}
+
+
+def record_schema(type_: str) -> str:
+    """Name of the built-in schema for the record of this type of event."""
+    return RECORD_SCHEMAS.get(type_, "record.v1")

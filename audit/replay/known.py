@@ -1,0 +1,36 @@
+"""What this ledger knows at all: its datasets, and whether anything was ever recorded of a thing."""
+
+from audit.errors import NotFound
+from audit.event.envelope import RESERVED_ENTITY_TYPES
+from audit.replay.refs import Ref, parse_entity
+from audit.store.contract import Reader
+
+MAX_KNOWN_LISTED = 20
+"""Entity types that an error lists."""
+
+
+def datasets(reader: Reader) -> list[str]:
+    """The entity types of this ledger that are datasets, sorted."""
+    found = {name for info in reader.logs() for name in reader.entity_types(info.log)}
+    return sorted(found - RESERVED_ENTITY_TYPES)
+
+
+def require_dataset(reader: Reader, entity_type: str) -> None:
+    """Raise NotFound, listing the datasets there are, unless this is one; InvalidInput for a word
+    that can be none.
+    """
+    known = datasets(reader)
+    if parse_entity(entity_type) in known:
+        return
+    if not known:
+        raise NotFound(f"no dataset {entity_type}: this ledger has none yet")
+    listed = ", ".join(known[:MAX_KNOWN_LISTED]) + (", ..." if len(known) > MAX_KNOWN_LISTED else "")
+    raise NotFound(f"no dataset {entity_type}; this ledger has {listed}")
+
+
+def require_recorded(reader: Reader, ref: Ref) -> None:
+    """Raise NotFound unless something of this thing is recorded, be it after the asked point."""
+    for info in reader.logs():
+        if next(iter(reader.entity(info.log, ref.entity_type, ref.entity_key)), None) is not None:
+            return
+    raise NotFound(f"nothing is recorded of {ref}")

@@ -1,0 +1,223 @@
+"""Step: at every size that a checkpoint signs, the root of the entries is the signed one.
+
+Stored checkpoints come in order of size beside the entries; those from elsewhere are few and given.
+Both are compared at the moment the tree has just their size, so nothing is kept.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from audit.errors import InvalidProof
+from audit.store.contract import StoredCheckpoint
+from audit.tlog.checkpoint import Checkpoint
+from audit.tlog.keys import Verifier
+from audit.tlog.merkle import consistency_proof
+from audit.tlog.proof import verify_consistency
+from audit.verify.evidence import Evidence
+from audit.verify.findings import Notes
+from audit.verify.guarded import GuardedReader
+from audit.verify.steps_checkpoint import Refused, open_stored
+
+NEVER = 1 << 64
+"""A size that no tree has."""
+
+MAX_DIFFERING = 100
+"""Checkpoints that disagree which are remembered; one is enough for the verdict."""
+
+
+class Scope(NamedTuple):
+    """What is looked at: a log, entries from `first_index` up to `cut`.
+
+    `claimed` is the size of the newest stored checkpoint, read before `cut`: a log never shrinks,
+    so a larger `claimed` means that entries are gone.
+    """
+
+    log: int
+    origin: str
+    first_index: int
+    cut: int
+    claimed: int
+
+
+class Heads:
+    """Stored and external checkpoints of one log, met in order of size."""
+
+    def __init__(
+        self,
+        reader: GuardedReader,
+        scope: Scope,
+        keys: Sequence[Verifier],
+        external: Sequence[Checkpoint],
+        notes: Notes,
+        evidence: Evidence,
+    ) -> None:
+        self._reader = reader
+        self._scope = scope
+        self._keys = keys
+        self._notes = notes
+        self._evidence = evidence
+        self._stored = reader.checkpoints(scope.log, scope.first_index)
+        self._next: StoredCheckpoint | None = None
+        self._beyond: StoredCheckpoint | None = None
+        self._external = sorted(external, key=lambda checkpoint: checkpoint.size)
+        self._differing: list[tuple[str, int, int]] = []
+        self._proven: Checkpoint | None = None
+        self.stored_valid = 0
+        """Size of the newest stored checkpoint that a pinned key signed, up to the cut."""
+        self.any_stored = False
+        self.any_valid = False
+        self.agreeing = 0
+        self.external_agreeing = 0
+        self._advance()
+
+    def next_size(self) -> int:
+        """The smallest size that still has to be met."""
+        sizes = [NEVER]
+        if self._next is not None:
+            sizes.append(self._next.size)
+        sizes += [c.size for c in self._external[:1] if c.size <= self._scope.cut]
+        return min(sizes)
+
+    def reach(self, size: int, root: bytes | None) -> None:
+        """Compare everything that signs `size` with the root there, None when it is not known."""
+        stored_root: bytes | None = None
+        while self._next is not None and self._next.size <= size:
+            checkpoint = self._open(self._next)
+            if checkpoint is not None:
+                stored_root = checkpoint.root if checkpoint.size == size else None
+                self._meet(checkpoint, root if checkpoint.size == size else None, external=False)
+            self._advance()
+        while self._external and self._external[0].size <= size:
+            checkpoint = self._external.pop(0)
+            self._meet(checkpoint, root if checkpoint.size == size else None, external=True)
+            if stored_root not in (None, checkpoint.root) and checkpoint.size == size:
+                self._notes.add(
+                    "equivocation",
+                    self._evidence.external_agreed,
+                    f"the stored checkpoint of size {size:,} and one from elsewhere sign "
+                    "different roots",
+                )
+
+    def finish(self) -> None:
+        """Judge what is left when the entries have ended: what claims more than is stored."""
+        self.reach(self._scope.cut, None)
+        self._look_beyond()
+        note_rolled_back(self._external, self._scope.cut, self._notes)
+        for code, begin, size in self._differing:
+            index = self._evidence.first_bad(begin, size)
+            self._notes.add(code, index, _differs(code, begin, size, index))
+
+    def check_prefix(self, earlier: Sequence[Checkpoint]) -> None:
+        """Checkpoints from elsewhere below the start of a resumed check: proven by consistency."""
+        proven = self._proven
+        for checkpoint in earlier:
+            if proven is None or checkpoint.size == 0:
+                continue
+            source = self._reader.hashes(self._scope.log, proven.size)
+            proof = consistency_proof(source, checkpoint.size, proven.size)
+            try:
+                verify_consistency(
+                    checkpoint.size, checkpoint.root, proven.size, proven.root, proof
+                )
+            except InvalidProof:
+                self._notes.add(
+                    "history_rewritten",
+                    0,
+                    f"the tiles below do not lead to the checkpoint of size {checkpoint.size:,} "
+                    "from elsewhere; check again from the beginning to find the entry",
+                )
+            else:
+                self.external_agreeing += 1
+
+    def _meet(self, checkpoint: Checkpoint, root: bytes | None, external: bool) -> None:
+        if root is None:
+            return
+        evidence = self._evidence
+        if checkpoint.root != root:
+            begin = evidence.external_agreed if external else evidence.agreed
+            if len(self._differing) < MAX_DIFFERING:
+                code = "history_rewritten" if external else "checkpoint_differs"
+                self._differing.append((code, begin, checkpoint.size))
+            return
+        evidence.agreed = checkpoint.size
+        self._proven = checkpoint
+        if external:
+            evidence.external_agreed = checkpoint.size
+            self.external_agreeing += 1
+        else:
+            self.agreeing += 1
+
+    def _open(self, stored: StoredCheckpoint) -> Checkpoint | None:
+        opened = open_stored(stored, self._scope.origin, self._keys)
+        if isinstance(opened, Refused):
+            self._refuse(stored, opened)
+            return None
+        self.any_valid = True
+        self.stored_valid = max(self.stored_valid, opened.size)
+        return opened
+
+    def _refuse(self, stored: StoredCheckpoint, refused: Refused) -> None:
+        # Without any key every checkpoint is unknown; one finding, `no_policy`, says so for all.
+        if refused.code != "unknown_key" or self._keys:
+            self._notes.add(
+                refused.code, None, f"the checkpoint stored for size {stored.size}: {refused.message}"
+            )
+
+    def _advance(self) -> None:
+        """Take the next stored checkpoint up to the cut."""
+        for stored in self._stored:
+            self.any_stored = True
+            if type(stored.size) is not int or stored.size < 0:
+                self._notes.add("row_malformed", None, "a checkpoint is stored under no valid size")
+            elif stored.size > self._scope.cut:
+                self._beyond = stored
+                break
+            else:
+                self._next = stored
+                return
+        self._next = None
+
+    def _look_beyond(self) -> None:
+        """Stored checkpoints above the cut that were there before the cut was read."""
+        cut, claimed = self._scope.cut, self._scope.claimed
+        while self._beyond is not None:
+            stored = self._beyond
+            if type(stored.size) is not int:
+                self._notes.add("row_malformed", None, "a checkpoint is stored under no valid size")
+            elif stored.size > claimed:
+                return  # written by somebody else while we were reading
+            else:
+                opened = open_stored(stored, self._scope.origin, self._keys)
+                if isinstance(opened, Refused):
+                    self._refuse(stored, opened)
+                else:
+                    self.any_valid = True
+                    self._notes.add(
+                        "truncated",
+                        cut,
+                        f"a signed checkpoint covers {opened.size:,} entries, "
+                        f"only {cut:,} are stored: entry {cut} and later ones are gone",
+                    )
+            self._beyond = next(self._stored, None)
+
+
+def note_rolled_back(external: Sequence[Checkpoint], size: int, notes: Notes) -> None:
+    """Say which checkpoints from elsewhere cover more than the `size` entries that are there."""
+    for checkpoint in external:
+        if checkpoint.size > size:
+            notes.add(
+                "rolled_back",
+                size,
+                f"a checkpoint from elsewhere covers {checkpoint.size:,} entries, "
+                f"the store has {size:,}: the last ones are gone",
+            )
+
+
+def _differs(code: str, begin: int, size: int, index: int) -> str:
+    which = "a checkpoint from elsewhere" if code == "history_rewritten" else "the stored checkpoint"
+    words = f"{which} of size {size:,} signs another root than the entries have"
+    if size - begin <= 1:
+        return f"{words}: entry {begin} is not the one that was signed"
+    if index > begin:
+        return f"{words}; the first bad entry is {index}"
+    return f"{words}: at least one entry from {begin} to {size - 1} is not the one that was signed"

@@ -1,0 +1,136 @@
+"""Step: no event id twice, decided by spilling to disk and never by the store's indexes.
+
+Every (source, event id) is hashed to 64 bits and written, with its place, into one of many buckets;
+each bucket then fits into memory. Equal hashes are only candidates: whoever asks reads the entries
+and compares the ids themselves.
+"""
+
+import heapq
+import tempfile
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from audit.errors import Unavailable
+
+BUCKET_IDS = 500_000
+"""Ids that one bucket may hold on average: about 50 MB while it is looked at."""
+
+MAX_BUCKETS = 4_096
+"""Buckets at most; two thousand million ids fit before buckets grow beyond BUCKET_IDS."""
+
+BUFFER_IDS = 1_000_000
+"""Ids held in memory before they are written to the buckets' files: 16 MB."""
+
+MAX_REPEATS = 1_000
+"""Repeats that are reported, those with the lowest places; comparing costs two reads each."""
+
+_LOG_SHIFT = 48
+_INDEX_MASK = (1 << _LOG_SHIFT) - 1
+
+
+def place_of(log: int, index: int) -> int:
+    """One number for a place in the ledger, below 2^63."""
+    return log << _LOG_SHIFT | index
+
+
+def split_place(place: int) -> tuple[int, int]:
+    """(log, index) of a place."""
+    return place >> _LOG_SHIFT, place & _INDEX_MASK
+
+
+class SpilledIds:
+    """Hashes of ids with their places, in buckets. A context manager: files go at the end.
+
+    `expected` is about how many will be added; a wrong guess costs time or memory, nothing else.
+    """
+
+    def __init__(self, expected: int) -> None:
+        buckets = 1
+        while buckets * BUCKET_IDS < expected and buckets < MAX_BUCKETS:
+            buckets *= 2
+        self._mask = buckets - 1
+        self._buffers = [array("q") for _ in range(buckets)]
+        self._buffered = 0
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def add(self, hashes: Sequence[int], places: Sequence[int]) -> None:
+        """Add hashes (signed 64-bit) with the place of each."""
+        mask, buffers = self._mask, self._buffers
+        if mask:
+            for hash_, place in zip(hashes, places, strict=True):
+                buffer = buffers[hash_ & mask]
+                buffer.append(hash_)
+                buffer.append(place)
+        else:
+            for pair in zip(hashes, places, strict=True):
+                buffers[0].extend(pair)
+        self._buffered += len(hashes)
+        if self._buffered >= BUFFER_IDS:
+            self._spill()
+
+    def repeats(self) -> list[list[int]]:
+        """Places with equal hashes, each list in order; at most MAX_REPEATS, the lowest first."""
+        found: list[list[int]] = []
+        for bucket in range(len(self._buffers)):
+            pairs = self._bucket(bucket)
+            hashes = pairs[::2]
+            if len(set(hashes)) < len(hashes):
+                found = heapq.nsmallest(MAX_REPEATS, found + _groups(hashes, pairs[1::2]), _second)
+        return found
+
+    def _bucket(self, bucket: int) -> array[int]:
+        pairs = array("q")
+        if self._folder is not None:
+            path = Path(self._folder.name, str(bucket))
+            if path.exists():
+                pairs.frombytes(path.read_bytes())
+        pairs.extend(self._buffers[bucket])
+        return pairs
+
+    def _spill(self) -> None:
+        try:
+            if self._folder is None:
+                self._folder = tempfile.TemporaryDirectory(prefix="audit-verify-")
+            for bucket, buffer in enumerate(self._buffers):
+                if buffer:
+                    with open(Path(self._folder.name, str(bucket)), "ab") as file:
+                        buffer.tofile(file)
+                    self._buffers[bucket] = array("q")
+        except OSError as error:
+            raise Unavailable(
+                f"no room for temporary files ({error.strerror}); 16 bytes an entry are needed"
+            ) from error
+        self._buffered = 0
+
+    def __enter__(self) -> Self:
+        """Use as a context manager."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Delete the files."""
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+
+def _groups(hashes: array[int], places: array[int]) -> list[list[int]]:
+    first: dict[int, int] = {}
+    repeated: dict[int, list[int]] = {}
+    for hash_, place in zip(hashes, places, strict=True):
+        if hash_ in first:
+            repeated.setdefault(hash_, [first[hash_]]).append(place)
+        else:
+            first[hash_] = place
+    return [sorted(group) for group in repeated.values()]
+
+
+def _second(group: list[int]) -> int:
+    return group[1]

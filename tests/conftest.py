@@ -1,0 +1,54 @@
+"""What every test stands on: a clean environment, steady hypothesis runs, and the marker `needs`."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+REQUIRE_SERVICES = "AUDIT_REQUIRE_SERVICES"
+
+# No deadline, because no test asserts on time; no database, because the tree stays clean.
+settings.register_profile(
+    "local", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("ci", settings.get_profile("local"), derandomize=True, print_blob=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the hypothesis profile; take the user's own ledger and settings out of reach."""
+    required = os.environ.get(REQUIRE_SERVICES) == "1"
+    settings.load_profile("ci" if required or os.environ.get("CI") else "local")
+    for name in list(os.environ):
+        if name.startswith("AUDIT_") and name != REQUIRE_SERVICES:
+            del os.environ[name]
+    # Processes that a test starts run this tree's code too, installed or not.
+    path = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), *([path] if path else [])])
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip, or in continuous integration fail, a test whose programs are not there."""
+    programs = {name for mark in item.iter_markers("needs") for name in mark.args}
+    missing = sorted(name for name in programs if shutil.which(name) is None)
+    if not missing:
+        return
+    reason = f"needs {', '.join(missing)}"
+    if os.environ.get(REQUIRE_SERVICES) == "1":
+        pytest.fail(f"{reason}, and {REQUIRE_SERVICES}=1 forbids to skip")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The folder that holds pyproject.toml."""
+    return REPOSITORY
+
+
+@pytest.fixture
+def ledger_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that is also the current one, so that default settings put the ledger there."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
