@@ -1,4 +1,4 @@
-"""What every test stands on: a clean environment, steady hypothesis runs, and the marker `needs`."""
+"""What every test stands on: a clean environment, steady hypothesis runs, the marker `needs`."""
 
 import os
 import shutil
@@ -49,6 +49,6 @@ def repository() -> Path:
 
 @pytest.fixture
 def ledger_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder that is also the current one, so that default settings put the ledger there."""
+    """An empty folder, and the current one: default settings put the ledger there."""
     monkeypatch.chdir(tmp_path)
     return tmp_path

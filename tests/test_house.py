@@ -1,4 +1,4 @@
-"""The house rules that a machine can hold: floors, sizes, public names, and what lies in the tree."""
+"""The house rules that a machine can hold: floors, sizes, public names, what lies in the tree."""
 
 import ast
 import pkgutil
@@ -37,7 +37,7 @@ IMPORT_NAME_OF = {
     "pandas": {"pandas", "numpy"},
     "scikit-learn": {"sklearn", "joblib"},
 }
-"""Where it is not the distribution's own name; numpy comes with pandas, joblib with scikit-learn."""
+"""Where it is not the distribution's name. numpy comes with pandas, joblib with scikit-learn."""
 
 MACHINE_PATH = re.compile(r"(?<![\w./~$}-])/(?:home|Users|root|work|workspace)/\w")
 """Where people keep their homes and checkouts."""
@@ -54,7 +54,7 @@ def tracked_files() -> list[Path]:
         done = subprocess.run([*command, "--exclude-standard"], capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         everything = [path for path in ROOT.rglob("*") if "__pycache__" not in path.parts]
-        inside = [path for path in everything if not path.relative_to(ROOT).parts[0][0] == "."]
+        inside = [path for path in everything if path.relative_to(ROOT).parts[0][0] != "."]
         return sorted(path for path in inside if path.is_file())
     names = done.stdout.decode().split("\0")
     return sorted(path for name in names if name and (path := ROOT / name).is_file())
@@ -263,7 +263,7 @@ def test_architecture_maps_every_folder() -> None:
 
 def test_every_make_target_that_the_documents_name_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    documents = sorted(ROOT.glob("*.md")) + [ROOT / "tests/README.md"]
+    documents = [*sorted(ROOT.glob("*.md")), ROOT / "tests/README.md"]
     named = {
         target
         for path in documents

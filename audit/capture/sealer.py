@@ -1,26 +1,22 @@
-"""The thread that seals what an emitter has put into its spool, many events in one transaction.
+"""The thread that seals what an emitter has put, many events in one transaction.
 
-Life of an event here: `put` writes it to the spool (from now on it survives the process) and into
-a queue; the thread takes what is queued, up to GROUP_EVENTS, and appends it to the ledger; when all
-is sealed the spool file is emptied. The first event goes at once; while they come fast, one
-transaction and one checkpoint are made every GROUP_PAUSE_S. When the ledger cannot be reached,
-events wait in the spool, the thread tries again with growing pauses, and `flush` says so.
+The first event goes at once; while they come fast, one transaction with one checkpoint is made every
+GROUP_PAUSE_S. When the ledger cannot be reached, events wait in the spool, the thread tries again
+with growing pauses, and `flush` says what is wrong.
 
-A crash anywhere: what is in the spool file is sealed by the next writer, and what of it was sealed
-already is dropped there as a duplicate.
+A crash anywhere: what is in the spool is sealed by the next writer, and what of it was sealed
+already is dropped there as a duplicate. Writing the spool is the only step that matters to that.
 """
 
 import contextlib
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from itertools import count
 from pathlib import Path
 
+from audit.capture.backlog import Backlog
 from audit.capture.embedded import EmbeddedLedger
 from audit.capture.leftover import drain
-from audit.capture.spool import Read, Spool, encode_record
 from audit.errors import AuditError, Unavailable
 from audit.log.intake import Message
 from audit.store.contract import Status
@@ -28,13 +24,11 @@ from audit.store.contract import Status
 GROUP_EVENTS = 4_096
 """Most events in one transaction."""
 GROUP_PAUSE_S = 0.02
-"""While events come fast, this long after one transaction the next one begins."""
-QUEUE_EVENTS = 20_000
-"""Events held in memory; what waits beyond them is read from the spool when its turn comes."""
-ROTATE_BYTES = 64 * 2**20
-"""A spool file that grows over this is followed by a new one, and removed once it is sealed."""
+"""While events come fast, a transaction begins this long after the one before."""
 FIRST_RETRY_S = 0.1
 LAST_RETRY_S = 30.0
+CHECK_S = 1.0
+"""How often a waiting caller looks whether the thread still lives."""
 
 Tell = Callable[[str], None]
 
@@ -42,112 +36,86 @@ Tell = Callable[[str], None]
 class Sealer:
     """Takes events in order, keeps them safe, seals them in the background.
 
-    `lock` is held by the caller around `put`, so that what he numbers is what comes next in the
-    file. `counts` says what became of the events (a `Status` each). `error` is what keeps events
-    from being sealed right now, None when nothing does.
+    `backlog.lock` is held by whoever calls `put`. `counts` says what became of the events.
+    `error` is what keeps events from being sealed now; None when nothing is known to.
     """
 
     def __init__(self, ledger: EmbeddedLedger, folder: Path, producer_id: str, tell: Tell) -> None:
-        """Make the spool file and start. The ledger is closed at the end. Raises Unavailable."""
-        self.lock = threading.RLock()
+        """Make the spool file and start; the ledger is closed at the end. Raises Unavailable."""
+        self.ledger = ledger
+        self.backlog = Backlog(folder, ledger.origin, producer_id, tell)
         self.counts = dict.fromkeys(Status, 0)
         self.error: AuditError | None = None
-        self._ledger = ledger
         self._folder = folder
         self._tell = tell
-        self._names = (f"{producer_id}-{number:06}" for number in count())
-        self._spool = self._new_spool()
-        # A sealed file waits here with the number of the event after its last one.
-        self._full: deque[tuple[int, Spool]] = deque()
-        self._queue: deque[Message] = deque()
-        # Where in the spool the events begin that were too many for the queue; None: none were.
-        self._unread_at: int | None = None
-        self._put = 0
-        self._sealed = 0
-        self._changed = threading.Condition(self.lock)
+        self._changed = threading.Condition(self.backlog.lock)
+        # Ends a pause before its time. Apart from `_changed`: pausing must not need the lock.
+        self._nudge = threading.Event()
+        # Held while the store is used, so that a fork can wait for it (see `before_fork`).
+        self._store_lock = threading.Lock()
         self._idle = False
         self._hurry = 0
-        self._attempts = 0
+        self._attempt = 0
+        self._wanted_attempt = 0
         self._failed_attempt = 0
-        self._drained = False
+        # Draining what dead processes left is asked for at the start and once more at the end.
+        self._drain_wanted = 1
+        self._drain_done = 0
         self._stopping = False
-        self._store_lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="audit-sealer", daemon=True)
         self._thread.start()
 
-    def _new_spool(self) -> Spool:
-        return Spool.create(self._folder, self._ledger.origin, lambda: next(self._names))
-
-    @property
-    def waiting(self) -> int:
-        """How many events are in the spool and not yet sealed."""
-        return self._put - self._sealed
-
-    @property
-    def where(self) -> Path:
-        """The spool file."""
-        return self._spool.path
-
     def put(self, sequence: int | None, event: bytes, signature: bytes | None) -> None:
-        """Take one event; the caller holds `lock`. Raises Unavailable: then it was not taken."""
-        spool = self._spool
-        start = spool.end
-        if start > ROTATE_BYTES and self._unread_at is None:
-            spool = self._spool = self._next_spool(spool)
-            start = spool.end
-        spool.append(encode_record(sequence, event, signature))
-        if self._unread_at is None:
-            if len(self._queue) < QUEUE_EVENTS:
-                self._queue.append(Message(event, signature))
-            else:
-                self._unread_at = start
-        self._put += 1
+        """Take one event; the caller holds the lock. Raises Unavailable: then it was not taken."""
+        if self._stopping:
+            raise Unavailable("the emitter is closed; make a new one")
+        self.backlog.put(sequence, event, signature)
         if self._idle:
             self._idle = False
             self._changed.notify_all()
 
-    def _next_spool(self, spool: Spool) -> Spool:
-        new = self._new_spool()
-        self._full.append((self._put, spool))
-        return new
-
     def flush(self, timeout_s: float | None = None) -> None:
         """Return when all that was put before, and what dead processes left, is sealed.
 
-        Raises the reason, an Unavailable or StoreCorrupt that says how many events wait and where,
-        once an attempt begun after this call has failed, or the time is up.
+        Raises the reason, with how many events wait and where, once an attempt that began after
+        this call has failed; Unavailable when the time is up.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        with self.lock:
-            target = self._put
-            before = self._attempts
+        with self.backlog.lock:
+            target = self.backlog.put_count
+            drain_target = self._drain_wanted
+            before = self._attempt
+            self._wanted_attempt = before + 1
             self._hurry += 1
+            self._nudge.set()
+            self._changed.notify_all()
             try:
-                self._changed.notify_all()
-                while self._sealed < target or not self._drained:
+                while self.backlog.done_count < target or self._drain_done < drain_target:
                     if self.error is not None and self._failed_attempt > before:
                         raise self._waiting_error(self.error)
-                    left_s = None if deadline is None else deadline - time.monotonic()
-                    if left_s is not None and left_s <= 0:
-                        raise self._waiting_error(
-                            self.error or Unavailable("the time to seal them is up")
-                        )
-                    self._changed.wait(left_s)
+                    if not self._thread.is_alive():
+                        raise self._waiting_error(Unavailable("the emitter is closed"))
+                    left_s = CHECK_S if deadline is None else deadline - time.monotonic()
+                    if left_s <= 0:
+                        raise self._waiting_error(Unavailable("the ledger did not answer in time"))
+                    self._changed.wait(min(left_s, CHECK_S))
             finally:
                 self._hurry -= 1
 
     def _waiting_error(self, cause: AuditError) -> AuditError:
-        text = f"{cause}\n{self.waiting} events wait in {self.where}; the next writer seals them"
+        count = self.backlog.waiting
+        events = "1 event waits" if count == 1 else f"{count} events wait"
+        reason = str(cause).partition("\n")[0]
+        text = f"{reason}\n{events} in {self.backlog.path}; the next writer seals what waits there"
         return type(cause)(text)
 
     def close(self, timeout_s: float | None = None) -> None:
         """Flush, take what other processes left meanwhile, end the thread, close the ledger.
 
-        Raises as `flush`; the thread and the files are closed all the same.
+        Raises as `flush`; thread and files are closed all the same.
         """
-        with self.lock:
-            # Processes forked from this one may have ended since, with events in their spools.
-            self._drained = False
+        # Processes forked from this one may have ended since, with events in their spools.
+        self._drain_wanted += 1
         try:
             self.flush(timeout_s)
         finally:
@@ -156,89 +124,100 @@ class Sealer:
                 self._thread.join(timeout_s)
 
     def retire(self) -> None:
-        """Tell the thread to seal what it can and end; it then closes the files and the ledger."""
-        with self.lock:
+        """Tell the thread to seal what it can and then end; it closes the files and the ledger."""
+        with self.backlog.lock:
             self._stopping = True
+            self._nudge.set()
             self._changed.notify_all()
+
+    def before_fork(self) -> None:
+        """Wait for the store to be at rest and close its connections.
+
+        SQLite keeps in memory which file locks its process holds; a child would inherit that belief
+        without the locks. (https://www.sqlite.org/howtocorrupt.html section 2.6)
+        """
+        self._store_lock.acquire()
+        self.backlog.lock.acquire()
+        self.ledger.close()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on; the store opens again by itself."""
+        self.backlog.lock.release()
+        self._store_lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Let go of the parent's files; this object is of no more use here."""
+        self.backlog.abandon()
 
     def _run(self) -> None:
         retry_s = FIRST_RETRY_S
         while self._wait_for_work():
-            self._attempts += 1
+            self._attempt += 1
             try:
                 self._work()
             except AuditError as error:
                 self._fail(error)
             except Exception as error:
-                # Whatever it is, events are safe in the spool, and the thread must go on.
-                self._fail(Unavailable(f"cannot seal: {type(error).__name__}: {error}"))
+                # Whatever it was: the events are safe in the spool, and the thread must go on.
+                self._fail(Unavailable(f"cannot seal events: {type(error).__name__}: {error}"))
             else:
                 self.error = None
                 retry_s = FIRST_RETRY_S
-                self._settle()
+                if self._hurry:
+                    with self.backlog.lock:
+                        self._changed.notify_all()
                 continue
             if self._stopping:
                 break
-            with self.lock:
-                before = self._hurry
-                self._changed.wait_for(lambda: self._stopping or self._hurry > before, retry_s)  # noqa: B023
-            retry_s = min(2 * retry_s, LAST_RETRY_S)
-        self._end()
+            if self._pause(retry_s, lambda: self._wanted_attempt > self._attempt):
+                retry_s = min(2 * retry_s, LAST_RETRY_S)
+        self.backlog.close()
+        with contextlib.suppress(AuditError):
+            self.ledger.close()
 
     def _fail(self, error: AuditError) -> None:
-        with self.lock:
+        with self.backlog.lock:
             self.error = error
-            self._failed_attempt = self._attempts
+            self._failed_attempt = self._attempt
             self._changed.notify_all()
 
     def _wait_for_work(self) -> bool:
         """Wait for events or for the end; False when there is nothing left to do."""
-        if not self._drained:
-            return True
-        if self._queue:
-            if not (self._hurry or self._stopping):
-                # Not under `lock`: emitters in a tight loop would hardly ever leave it to us.
-                time.sleep(GROUP_PAUSE_S)
-            return True
-        with self.lock:
-            while not self._queue and self._unread_at is None and self._drained:
-                if self._stopping:
-                    return False
-                self._idle = True
-                self._changed.wait()
+        if self._nothing_to_do():
+            with self.backlog.lock:
+                self.backlog.tidy()
+                while self._nothing_to_do():
+                    if self._stopping:
+                        return False
+                    self._idle = True
+                    self._changed.wait()
                 self._idle = False
         return True
 
+    def _nothing_to_do(self) -> bool:
+        return self._drain_done >= self._drain_wanted and not self.backlog.waiting
+
+    def _pause(self, pause_s: float, skip: Callable[[], bool]) -> bool:
+        """Wait, unless told to hurry; True when the whole time went by."""
+        self._nudge.clear()
+        return not (self._stopping or skip()) and not self._nudge.wait(pause_s)
+
     def _work(self) -> None:
-        if not self._drained:
+        if self._drain_done < self._drain_wanted:
+            wanted = self._drain_wanted
             with self._store_lock:
-                drain(self._folder, self._ledger.origin, self._append, self._tell)
-            self._drained = True
-            return
-        group, read_to = self._group()
+                drain(self._folder, self.ledger.origin, self._seal, self._tell)
+            self._drain_done = wanted
+        started_s = time.monotonic()
+        group = self.backlog.take(GROUP_EVENTS)
         if group:
             with self._store_lock:
-                self._append(group)
-        self._forget(len(group), read_to)
+                self._seal(group)
+            self.backlog.done()
+        if self.backlog.waiting:
+            rest_s = started_s + GROUP_PAUSE_S - time.monotonic()
+            self._pause(max(0.0, rest_s), lambda: self._hurry > 0)
 
-    def _append(self, group: list[Message]) -> None:
-        for outcome in self._ledger.append(group).outcomes:
+    def _seal(self, group: list[Message]) -> None:
+        for outcome in self.ledger.append(group).outcomes:
             self.counts[outcome.status] += 1
-
-    def _group(self) -> tuple[list[Message], int | None]:
-        """What to seal next, left where it is until it is sealed; where its last one ends in the
-        spool file when it was read from there."""
-        size = min(len(self._queue), GROUP_EVENTS)
-        if size:
-            return [self._queue[i] for i in range(size)], None
-        return [], None
-
-    def _forget(self, size: int, read_to: int | None) -> None:
-        pass
-
-    def _settle(self) -> None:
-        pass
-
-    def _end(self) -> None:
-        with contextlib.suppress(AuditError):
-            self._ledger.close()

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from audit.errors import Unavailable
-from audit.event.values import Value, from_json, to_json
+from audit.event.values import Value, fields_to_json, from_json
 from audit.lineage import runner
 from audit.lineage.served import Form, Served
 
@@ -110,7 +110,7 @@ def _framed(request: Request) -> tuple[dict[str, Any], tuple[bytes, ...]]:
     blobs = dict(request.blobs)
     header = {
         "capsule": request.capsule,
-        "features": {name: to_json(value) for name, value in request.features.items()},
+        "features": fields_to_json(request.features),
         "call": dict(request.call),
         "model": {
             "name": request.model_name,

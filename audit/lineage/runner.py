@@ -117,7 +117,7 @@ def _answer(header: dict[str, Any], blobs: dict[str, bytes]) -> dict[str, Any]:
 
 
 def _run(header: dict[str, Any], blobs: dict[str, bytes]) -> dict[str, Any]:
-    from audit.event.values import from_json, to_json
+    from audit.event.values import fields_from_json, to_json
     from audit.lineage.served import describe, rebuild
 
     for digest, data in blobs.items():
@@ -126,8 +126,7 @@ def _run(header: dict[str, Any], blobs: dict[str, bytes]) -> dict[str, Any]:
     call = header["call"]
     function = Functions(header, blobs).entry()
     try:
-        fields = {name: from_json(value) for name, value in header["features"].items()}
-        features = rebuild(fields, call["features"])
+        features = rebuild(fields_from_json(header["features"]), call["features"])
     except Exception as error:
         raise Stopped("features") from error
     positional, named = _arguments(function, features, call["arguments"])

@@ -151,8 +151,13 @@ class Reader(Protocol):
         """The distinct entity types ever seen, sorted."""
         ...
 
-    def special(self, log: int, stop: int | None = None) -> Iterator[Located]:
-        """Schema events, CONTROL and QUARANTINED entries in log order: few, and indexed apart."""
+    def special(
+        self, log: int, stop: int | None = None, kind: int | None = None
+    ) -> Iterator[Located]:
+        """Schema events, CONTROL and QUARANTINED entries in log order: few, and indexed apart.
+
+        With `kind` those of one kind alone; Kind.EVENT gives the schema events.
+        """
         ...
 
     def counts(self, log: int) -> Counts:

@@ -242,9 +242,14 @@ class SqlReader:
         )
         return 2**63 - 1 if first is None else int(first)
 
-    def special(self, log: int, stop: int | None = None) -> Iterator[Located]:
+    def special(
+        self, log: int, stop: int | None = None, kind: int | None = None
+    ) -> Iterator[Located]:
         """See `contract.Reader.special`."""
-        return self._found(log, [_entries.log == log, tables.SPECIAL], stop)
+        where = [_entries.log == log, tables.SPECIAL]
+        if kind is not None:
+            where.append(_entries.kind == kind)
+        return self._found(log, where, stop)
 
     def counts(self, log: int) -> Counts:
         """See `contract.Reader.counts`."""

@@ -102,7 +102,7 @@ CREATE VIEW signed_records AS
 SELECT log, "index",
        CAST(source AS TEXT) AS source,
        CAST(event_id AS TEXT) AS event_id,
-       lower(hex(substr(signature, 1, 4))) AS producer_key_id,
+       NULLIF(lower(hex(substr(signature, 1, 4))), '') AS producer_key_id,
        substr(signature, 5) AS producer_signature,
        (SELECT MIN(c.size) FROM checkpoints c
          WHERE c.log = entries.log AND c.size > entries."index") AS checkpoint_size

@@ -24,6 +24,8 @@ from audit.event.envelope import (
 from audit.event.wire import LENGTHS
 from audit.log import entry as entry_format
 from audit.store.contract import StoredEntry
+from audit.tlog.hashing import HASH_BYTES
+from audit.tlog.hashing import LEAF_PREFIX as LEAF_HASH_PREFIX
 
 MAX_REMEMBERED = 4_096
 """Combinations of type, source and entity type, and producers, that the lane knows at once."""
@@ -47,9 +49,11 @@ _KEY_LENGTHS = tuple(_SOME + length for length in LENGTHS[: MAX_KEY_BYTES + 1])
 _MIDDLE = _NULL + _SOME + EVENT_SCHEMA_HASH + _NULL + _NULL
 _UNSIGNED = _MIDDLE + _NULL
 _SIGNED = _MIDDLE + _SOME + LENGTHS[_SIGNATURE_BYTES]
+# All of a leaf before its event, but the two varints and a signature.
+_HEAD_BYTES = len(entry_format.LEAF_PREFIX) + 2 + HASH_BYTES + len(_UNSIGNED) + 2
 
-_EVEN = b"[" + b"".join(b"\\x%02x" % low for low in range(0, 256, 2)) + b"]"
-_EVEN_LAST = b"[" + b"".join(b"\\x%02x" % low for low in range(0, 128, 2)) + b"]"
+_EVEN = b"".join(b"\\x%02x" % low for low in range(0, 128, 2))
+_EVEN_MORE = b"".join(b"\\x%02x" % low for low in range(128, 256, 2))
 # A valid time of eight bytes is one between 1979 and 3111: inside every limit.
 _VALID_TIME = rb"(?:\x00|\x02[\x80-\xff]{7}[\x01-\x7f])"
 _SCHEMA = rb"(?:\x00|\x02.{32})"
@@ -57,7 +61,7 @@ _match_without_texts = re.compile(_VALID_TIME + rb"\x00{6}" + _SCHEMA, re.DOTALL
 _match_valid_time = re.compile(_VALID_TIME).match
 _match_schema = re.compile(_SCHEMA, re.DOTALL).match
 _is_sequence = re.compile(
-    rb"\x00|\x02(?:" + _EVEN_LAST + rb"|(?:" + _EVEN + rb"(?<=[\x80-\xff]))[\x80-\xff]{0,7}[\x01-\x7f])"
+    rb"\x00|\x02(?:[%b]|[%b][\x80-\xff]{0,7}[\x01-\x7f])" % (_EVEN, _EVEN_MORE)
 ).fullmatch
 
 
@@ -92,19 +96,53 @@ class FastRows:
             if len(producer) < 64 and len(self._producers) < MAX_REMEMBERED:
                 self._producers.add(_NULL + _NULL + _SOME + LENGTHS[len(producer)] + producer)
 
-    def scan(
-        self, rows: Sequence[StoredEntry], at: int, leaf_hashes: list[bytes], id_hashes: list[int]
-    ) -> int:
-        """Take rows from `at` on while they are recognised; gives the number of the first other.
-
-        Appends the leaf hash and the hash of the id of each, and moves index, time and hash on.
-        """
-        self.signed.clear()
+    def scan(self, rows: Sequence[StoredEntry], at: int, out: "Scanned") -> int:
+        """Take rows from `at` on while they are recognised; gives the number of the first other."""
+        index, last_us, prev_hash = self.index, self.time_us, self.prev_hash
+        index_high, time_high, index_tail, time_tail = -1, -1, b"", b""
+        with_key, without_key, producers = self._with_key, self._without_key, self._producers
+        add_leaf_hash, add_id_hash = out.leaf_hashes.append, out.id_hashes.append
         try:
-            while at < len(rows):
-                if not self._take(rows[at], leaf_hashes, id_hashes):
+            for row in rows[at:] if at else rows:
+                # The order of `contract.StoredEntry`.
+                index_, leaf, us, kind, type_, source, event_id, entity, key, signature = row
+                if index_ != index or kind != 0 or us <= last_us or not event_id.isascii():
                     break
-                at += 1
-        except (IndexError, KeyError, TypeError, AttributeError):
-            pass  # some value is of another type or length: not a row for this lane
-        return at
+                if not type(index_) is type(kind) is type(us) is int or type(leaf) is not bytes:
+                    break
+                if index >> 6 != index_high:
+                    index_high = index >> 6
+                    index_tail = _varint(index_high)
+                if us >> 6 != time_high:
+                    time_high = us >> 6
+                    time_tail = _varint(time_high)
+                size = len(leaf) - _HEAD_BYTES - len(index_tail) - len(time_tail)
+                middle = _UNSIGNED
+                if signature is not None:
+                    size -= _SIGNATURE_BYTES + 1 + 1
+                    middle = _SIGNED + signature
+                if not _MIN_EVENT_BYTES <= size <= _MAX_EVENT_BYTES:
+                    break
+                if key is None:
+                    about = without_key[type_, source, entity]
+                elif key.isascii():
+                    about = with_key[type_, source, entity] + _KEY_LENGTHS[len(key)] + key
+                else:
+                    break
+                expected = b"".join(
+                    (
+                        entry_format.LEAF_PREFIX, _LOW[index & 63], index_tail, _LOW[us & 63],
+                        time_tail, prev_hash, middle, LENGTHS[size], EVENT_PREFIX,
+                        _ID_LENGTHS[len(event_id)], event_id, about,
+                    )
+                )  # fmt: skip
+                if not leaf.startswith(expected):
+                    break
+                match = _match_without_texts(leaf, len(expected))
+                end = match.end() if match else _skip_texts(leaf, len(expected))
+                length = leaf[end]
+                if length < 0x80:
+                    end += 1 + (length >> 1)
+                else:
+                    end += 2 + (length >> 1 & 0x3F) + (leaf[end + 1] << 6)
+                    ...
