@@ -46,7 +46,7 @@ class Oracle:
         return sorted(below, key=lambda event: (event.recorded, event.log))
 
     def sizes_at(self, time: int, logs: list[int]) -> dict[int, int]:
-        """Size per log at a recorded time, by looking at each event (entries of others excluded)."""
+        """Size per log at a recorded time, by looking at each event."""
         return {
             log: max(
                 (e.index + 1 for e in self.said if e.log == log and e.recorded <= time), default=0

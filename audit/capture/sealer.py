@@ -146,8 +146,11 @@ class Sealer:
         self._store_lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Let go of the parent's files; this object is of no more use here."""
+        """Let go of the parent's files. There is no thread here: this object is of no more use."""
+        self._stopping = True
         self.backlog.abandon()
+        self.backlog.lock.release()
+        self._store_lock.release()
 
     def _run(self) -> None:
         retry_s = FIRST_RETRY_S

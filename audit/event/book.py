@@ -12,16 +12,16 @@ from typing import Any, Self
 
 from audit.errors import FormatError, InvalidInput, LimitExceeded
 from audit.event.avrotype import AvroType, parse_type, without_docs
-from audit.event.codec import decode_whole, decoder_of, encoder_of
-from audit.event.declared import aliases_of, change_decoder, row_type_of
-from audit.event.fields import decode_fields
-from audit.event.row import Change, decode_row
 from audit.event.canonical import (
     MAX_SCHEMA_BYTES,
     PAYLOAD_BUILTINS,
     builtin,
     schema_hash,
 )
+from audit.event.codec import decode_whole, decoder_of, encoder_of
+from audit.event.declared import aliases_of, change_decoder, encode_change, row_type_of
+from audit.event.fields import decode_fields, encode_fields
+from audit.event.row import Change, decode_row, encode_row
 from audit.event.valuejson import parse_json
 
 
@@ -72,11 +72,20 @@ class PayloadSchema:
         value: Change | dict[str, Any] = decode_whole(self._decode, data)
         return value
 
-    def encode(self, record: dict[str, Any]) -> bytes:
-        """The bytes of a record. Raises InvalidInput naming the field, LimitExceeded."""
-        if self.type is None:
-            raise InvalidInput(self.problem or "this schema is not that of a record")
-        return encoder_of(self.type)(record)
+    def encode(self, said: Change | dict[str, Any]) -> bytes:
+        """The bytes that say this. Raises InvalidInput naming the field, LimitExceeded."""
+        if self.problem is not None:
+            raise InvalidInput(self.problem)
+        if isinstance(said, Change):
+            if self.row is not None:
+                return encode_change(self.row.name, encoder_of(self.row), said)
+            if self.type is None and self.canonical == builtin("row.v1"):
+                return encode_row(said)
+        elif self.type is None and self.canonical == builtin("record.v1"):
+            return encode_fields(said)
+        elif self.type is not None and self.row is None:
+            return encoder_of(self.type)(said)
+        raise InvalidInput(f"schema {self.hash.hex()[:16]}... is not one for this type of event")
 
 
 @lru_cache(maxsize=1)

@@ -7,7 +7,7 @@ UTF-8. (Avro's own parsing canonical form drops what changes the meaning of a de
 
 import hashlib
 import json
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,7 @@ def schema_hash(canonical: bytes) -> bytes:
     return hashlib.sha256(canonical).digest()
 
 
-@lru_cache(maxsize=None)
+@cache
 def builtin(name: str) -> bytes:
     """The canonical JSON of a built-in schema, by the name of its file without ".avsc".
 

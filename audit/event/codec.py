@@ -143,7 +143,9 @@ def _make_decimal(kind: AvroType) -> Encoder:
         if scale != kind.scale:
             raise InvalidInput(f"decimal {value} has scale {scale}, declared is {kind.scale}")
         if len(str(abs(unscaled))) > kind.precision:
-            raise InvalidInput(f"decimal {value} has more than the declared {kind.precision} digits")
+            raise InvalidInput(
+                f"decimal {value} has more than the declared {kind.precision} digits"
+            )
         if kind.size is None:
             raw = decimal_bytes(unscaled)
             return encode_size(len(raw)) + raw

@@ -16,10 +16,10 @@ from typing import Any
 
 from audit.errors import FormatError, InvalidInput, LimitExceeded
 from audit.event.avrotype import AvroType, parse_type
-from audit.event.codec import Decoder, Encoder, decode_whole, decoder_of, encoder_of
+from audit.event.canonical import canonical_schema, schema_hash
+from audit.event.codec import Decoder, Encoder, decoder_of, encoder_of
 from audit.event.normal import named
 from audit.event.row import FULL, MAX_ROW_BYTES, PATCH, Change
-from audit.event.canonical import canonical_schema, schema_hash
 
 CHANGE_NAME = "AttestoryChange"
 IMAGE_NAME = "AttestoryImage"
@@ -67,19 +67,7 @@ class DeclaredSchema:
 
     def encode_change(self, change: Change) -> bytes:
         """The bytes of a change with full images. Raises InvalidInput naming the field."""
-        out = [_image_byte(change.image)]
-        for side, row in (("before", change.before), ("after", change.after)):
-            if row is None:
-                out.append(b"\x00")
-                continue
-            try:
-                out.append(b"\x02" + self._row(row))
-            except InvalidInput as error:
-                raise type(error)(f"{side} does not fit {self.name}: {error}") from None
-        data = b"".join(out)
-        if len(data) > MAX_ROW_BYTES:
-            raise LimitExceeded(f"row of {len(data)} bytes: at most {MAX_ROW_BYTES}")
-        return data
+        return encode_change(self.name, self._row, change)
 
     def check_patch(self, fields: Mapping[str, Any]) -> None:
         """Refuse columns that are not declared, and values that do not fit (InvalidInput)."""
@@ -158,6 +146,26 @@ def row_type_of(parsed: AvroType) -> AvroType | None:
     return row
 
 
+def encode_change(name: str, encode_row: Encoder, change: Change) -> bytes:
+    """The bytes of a change of rows that `encode_row` writes; `name` of the dataset's schema.
+
+    Raises InvalidInput naming the field, LimitExceeded.
+    """
+    out = [_image_byte(change.image)]
+    for side, row in (("before", change.before), ("after", change.after)):
+        if row is None:
+            out.append(b"\x00")
+            continue
+        try:
+            out.append(b"\x02" + encode_row(row))
+        except InvalidInput as error:
+            raise type(error)(f"{side} does not fit {name}: {error}") from None
+    data = b"".join(out)
+    if len(data) > MAX_ROW_BYTES:
+        raise LimitExceeded(f"row of {len(data)} bytes: at most {MAX_ROW_BYTES}")
+    return data
+
+
 def change_decoder(row: AvroType) -> Decoder:
     """The function that reads a change of rows of this type."""
     decode_row = decoder_of(row)
@@ -179,12 +187,6 @@ def change_decoder(row: AvroType) -> Decoder:
         return Change(_IMAGES[image >> 1], before, after), pos
 
     return decode
-
-
-def decode_change(decoder: Decoder, data: bytes) -> Change:
-    """The change in the bytes, all of them. Raises FormatError, LimitExceeded."""
-    change: Change = decode_whole(decoder, data)
-    return change
 
 
 def aliases_of(row: AvroType) -> dict[str, str]:

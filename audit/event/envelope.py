@@ -15,8 +15,8 @@ import re
 from typing import Any, NamedTuple
 
 from audit.errors import FormatError, InvalidInput, LimitExceeded
-from audit.event.fingerprint import single_object_prefix
 from audit.event.canonical import builtin, schema_hash
+from audit.event.fingerprint import single_object_prefix
 from audit.event.times import MAX_TIME_US, MIN_TIME_US
 from audit.event.wire import LENGTHS, MAX_INT64, decode_long, encode_long, encode_size
 
@@ -114,7 +114,15 @@ def encode_event(event: Event) -> bytes:
             raise _bad_id(id_size, source_size)
         if type(payload) is not bytes:
             raise InvalidInput(f"payload is bytes, not {type(payload).__name__}")
-        out = [EVENT_PREFIX, LENGTHS[id_size], id_raw, head, LENGTHS[source_size], source_raw, entity]
+        out = [
+            EVENT_PREFIX,
+            LENGTHS[id_size],
+            id_raw,
+            head,
+            LENGTHS[source_size],
+            source_raw,
+            entity,
+        ]
         if entity_key is None:
             out.append(b"\x00")
         else:
@@ -264,9 +272,7 @@ def decode_event(data: bytes) -> Event:
     if len(data) > MAX_EVENT_BYTES:
         raise LimitExceeded(f"event of {len(data)} bytes: at most {MAX_EVENT_BYTES}")
     if data[:10] != EVENT_PREFIX:
-        raise FormatError(
-            "not an event: does not begin with C3 01 and the fingerprint of event.v1"
-        )
+        raise FormatError("not an event: does not begin with C3 01 and the fingerprint of event.v1")
     try:
         # No slice is checked by itself. One that reaches past the end leaves `pos` there, and then
         # the next index fails, or the last comparison does.
@@ -277,7 +283,9 @@ def decode_event(data: bytes) -> Event:
         raise FormatError("event holds text that is not UTF-8") from None
     if pos != len(data):
         raise FormatError(
-            f"event has {len(data) - pos} bytes after its end" if pos < len(data) else "event is cut off"
+            f"event has {len(data) - pos} bytes after its end"
+            if pos < len(data)
+            else "event is cut off"
         )
     return event
 

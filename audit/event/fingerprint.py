@@ -12,9 +12,7 @@ SINGLE_OBJECT_MAGIC = b"\xc3\x01"
 EMPTY_CRC = 0xC15D213AA4D7A795
 
 _KEPT = ("name", "type", "fields", "symbols", "items", "values", "size")
-_PRIMITIVES = frozenset(
-    {"null", "boolean", "int", "long", "float", "double", "bytes", "string"}
-)
+_PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
 
 
 def _crc_table() -> tuple[int, ...]:

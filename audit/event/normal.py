@@ -14,7 +14,9 @@ from audit.event.times import time_of_us, us_of_time
 from audit.event.wire import MAX_INT64, MIN_INT64
 
 # A recursive alias would need Python 3.12; nested values are checked by normalize.
-Value = None | bool | int | float | str | bytes | Decimal | date | datetime | list[Any] | dict[str, Any]
+Value = (
+    None | bool | int | float | str | bytes | Decimal | date | datetime | list[Any] | dict[str, Any]
+)
 
 MAX_DEPTH = 64
 """How many lists and objects may stand inside each other in one value."""

@@ -104,15 +104,18 @@ def from_json(obj: Any) -> Value:
     return _from_json(obj, 0, [MAX_NODES])
 
 
-def fields_from_json(obj: Any) -> dict[str, Value]:
-    """A JSON object of fields as a dict of values. Raises InvalidInput naming the field."""
+def fields_from_json(obj: Any, levels: int = 0) -> dict[str, Value]:
+    """A JSON object of fields as a dict of values. Raises InvalidInput naming the field.
+
+    `levels` of lists and objects around the values of a typed record do not count as nesting.
+    """
     if not isinstance(obj, dict):
         raise InvalidInput(f"fields are a JSON object, not {_kind_of(obj)}")
     out: dict[str, Value] = {}
     for key, item in obj.items():
         name = _unescaped(key)
         try:
-            out[name] = from_json(item)
+            out[name] = _from_json(item, -levels, [MAX_NODES])
         except InvalidInput as error:
             raise named(error, name) from None
     return out

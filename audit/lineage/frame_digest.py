@@ -119,7 +119,7 @@ def _cell(value: Any) -> bytes:
     if kind is Decimal:
         return b"m" + _text(str(value))
     if kind is bytes:
-        return b"x" + struct.pack("<Q", len(value)) + value
+        return b"x" + struct.pack("<Q", len(value)) + bytes(value)
     return _rare_cell(value)
 
 

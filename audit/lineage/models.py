@@ -90,7 +90,9 @@ class ModelVersion:
 def model_key(name: str, version: str) -> str:
     """NAME@VERSION, the entity key of a model version. Raises InvalidInput, LimitExceeded."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise InvalidInput(f"{name!r:.80} is no name for a model: no @, line break or leading slash")
+        raise InvalidInput(
+            f"{name!r:.80} is no name for a model: no @, line break or leading slash"
+        )
     if not isinstance(version, str) or not _VERSION.fullmatch(version):
         raise InvalidInput(f"{version!r:.80} is no version: no @, no white space")
     return checked_key(f"{name}@{version}")

@@ -121,7 +121,7 @@ def find_prediction(reader: Reader, prediction_id: str, cut: Cut) -> Prediction:
 
 
 def locate_prediction(reader: Reader, prediction_id: str, cut: Cut) -> tuple[int, int]:
-    """(log, index) of a prediction, as the store's index columns say. Raises NotFound, Ambiguous."""
+    """(log, index) of a prediction, as the index columns say. Raises NotFound, Ambiguous."""
     wanted = prediction_id.removeprefix(f"{PREDICTION_ENTITY}/")
     if not wanted:
         raise InvalidInput("give the id of a prediction")

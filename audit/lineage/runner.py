@@ -110,7 +110,9 @@ def _answer(header: dict[str, Any], blobs: dict[str, bytes]) -> dict[str, Any]:
     except Stopped as stopped:
         cause = stopped.__cause__ or stopped
         name = type(cause).__name__ if stopped.__cause__ else ""
-        reply = {"stage": stopped.stage, "error": name, "message": str(cause)[:MAX_MESSAGE_CHARS]}
+        reply = {"stage": stopped.stage, "error": name, "message": _message(cause)}
+    except Exception as error:  # a capsule that is not as it must be
+        reply = {"stage": "code", "error": type(error).__name__, "message": _message(error)}
     from audit.lineage.environment import environment
 
     return {**reply, "environment": environment(header["call"].get("environment", {}))}

@@ -1,13 +1,14 @@
 """The rows of a dataset, or one row, at a cut, on either axis.
 
-A dataset is read in one pass (`onepass`). Where there are more keys than ROWS_IN_MEMORY, each key is
-read on its own instead, in byte order: flat memory, more queries.
+A dataset is read in one pass (`onepass`). Where there are more keys than ROWS_IN_MEMORY, each key
+is read on its own instead, in byte order: flat memory, more queries.
 """
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from audit.replay.columns import ColumnMode, columns_declared, renames_at
+from audit.event.times import format_time
+from audit.replay.columns import ColumnMode, Naming
 from audit.replay.fold import NOTHING, Position, Row, advance, fold, in_force
 from audit.replay.known import require_dataset, require_recorded
 from audit.replay.onepass import OnePass
@@ -40,6 +41,7 @@ class Dataset:
         read.read(steps)
         self.entity_type = steps.entity_type
         self.cut = steps.cut
+        self.naming = steps.naming
         self.valid_at_us = valid_at_us
         self.events = read.events
         self.undecodable = read.undecodable
@@ -89,12 +91,12 @@ def dataset(
     """
     require_dataset(reader, entity_type)
     named_at = cut if mode is not ColumnMode.LATEST else resolve(reader, None, 0)
-    steps = Steps(reader, entity_type, cut, renames_at(reader, entity_type, named_at))
+    steps = Steps(reader, entity_type, cut, Naming(reader, entity_type, named_at))
     found = Dataset(steps, valid_at_us, rows_in_memory)
     if not found.events:
         found.show(_columns_today(reader, entity_type))
     elif mode is ColumnMode.THEN:
-        found.show(_columns_of_newest(found, reader, cut))
+        found.show(_columns_of_newest(found))
     elif mode is ColumnMode.LATEST:
         today = dataset(reader, entity_type, named_at, None, ColumnMode.THEN, rows_in_memory)
         found.show(today.columns)
@@ -103,13 +105,12 @@ def dataset(
 
 def _columns_today(reader: Reader, entity_type: str) -> tuple[str, ...]:
     head = resolve(reader, None, 0)
-    steps = Steps(reader, entity_type, head, renames_at(reader, entity_type, head))
-    return Dataset(steps, None, 0).columns
+    return Dataset(Steps(reader, entity_type, head), None, 0).columns
 
 
-def _columns_of_newest(found: Dataset, reader: Reader, cut: Cut) -> Iterable[str]:
+def _columns_of_newest(found: Dataset) -> Iterable[str]:
     """The columns of the newest declared schema; without one, those that any row still has."""
-    declared = columns_declared(reader, found.entity_type, cut)
+    declared = found.naming.columns(found.naming.names_of_dataset())
     if declared is not None:
         return declared
     return {name for _, row in found.rows() for name in row}
@@ -120,9 +121,9 @@ def row(reader: Reader, ref: Ref, cut: Cut, valid_at_us: int | None = None) -> R
 
     Raises NotFound for an unknown entity type, and for a key of which nothing is recorded at all.
     """
-    steps = Steps(reader, ref.entity_type, cut, renames_at(reader, ref.entity_type, cut))
+    steps = Steps(reader, ref.entity_type, cut)
     found = steps.of_key(ref.entity_key)
-    if not any(step.record.event and step.record.event.entity_key is not None for step in found):
+    if all(step.is_keyless for step in found):
         require_dataset(reader, ref.entity_type)
         require_recorded(reader, ref)
     folding = in_force(found, valid_at_us)
@@ -154,7 +155,8 @@ def hint(reader: Reader, entity: str | Ref, cut: Cut) -> str | None:
         return None
     return (
         f"nothing of {entity} was recorded by {cut.asked}, but it has valid times from "
-        f"{_day(earliest_us)}\nfor the data as it was in the world then, use --valid-at {cut.asked}"
+        f"{format_time(earliest_us)[:10]}\n"
+        f"for the data as it was in the world then, use --valid-at {cut.asked}"
     )
 
 
@@ -171,7 +173,3 @@ def _earliest_valid(reader: Reader, steps: Steps, key: str | None) -> int | None
             if valid_us is not None and (earliest_us is None or valid_us < earliest_us):
                 earliest_us = valid_us
     return earliest_us
-
-
-def _day(time_us: int) -> str:
-        return format_time(time_us)[:10]

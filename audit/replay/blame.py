@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 from audit.errors import InvalidInput, StoreCorrupt
 from audit.event.values import Value, format_time, to_json
-from audit.replay.columns import renames_at
 from audit.replay.fold import Move, Position, Row, Step, changed_fields, moves
 from audit.replay.known import require_recorded
 from audit.replay.points import Cut
@@ -85,7 +84,7 @@ def blame(reader: Reader, ref: Ref, cut: Cut, valid_at_us: int | None = None) ->
     """
     if not ref.is_row:
         raise InvalidInput(f"{ref} is no row of a dataset; its history says who recorded it")
-    steps = Steps(reader, ref.entity_type, cut, renames_at(reader, ref.entity_type, cut))
+    steps = Steps(reader, ref.entity_type, cut)
     setters: dict[str, Step] = {}
     row: Row | None = None
     gone: Step | None = None
@@ -99,7 +98,7 @@ def blame(reader: Reader, ref: Ref, cut: Cut, valid_at_us: int | None = None) ->
             gone = None
             _set(setters, move)
     if row is None:
-        if not any(step.record.event and step.record.event.entity_key is not None for step in found):
+        if all(step.is_keyless for step in found):
             require_recorded(reader, ref)
         return Blame((), None if gone is None else _said(gone))
     fields = (FieldBlame(name, row[name], _said(setters[name])) for name in sorted(row))

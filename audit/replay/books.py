@@ -7,9 +7,9 @@ reading one row costs no walk through all schemas.
 from typing import Any
 
 from audit.event.book import PayloadSchema, SchemaBook
+from audit.event.canonical import schema_hash
 from audit.event.payload import decode_payload
 from audit.event.row import Change
-from audit.event.canonical import schema_hash
 from audit.event.types import SCHEMA, SCHEMA_SOURCE
 from audit.log.record import Record, read_record
 from audit.replay.points import Cut

@@ -152,8 +152,9 @@ def cut_of_sizes(reader: Reader, sizes: Mapping[int, int]) -> Cut:
     for log, size in sizes.items():
         if log not in known:
             raise NotFound(f"there is no log {log} in {reader.address}")
-        if not 0 <= size <= reader.size(log):
-            raise NotFound(f"log {log} has {reader.size(log)} entries, not the {size} that are cited")
+        held = reader.size(log)
+        if not 0 <= size <= held:
+            raise NotFound(f"log {log} has {held} entries, not the {size} that are cited")
     asked = ", ".join(f"{log}/size {size}" for log, size in sorted(sizes.items()))
     return Cut(dict(sizes), None, (), False, asked, None)
 

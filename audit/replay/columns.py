@@ -60,14 +60,20 @@ class Naming:
         self._cut = cut
         self._versions = _declared_versions(reader, cut)
         self._by_hash = {version.hash: version for version in self._versions}
-        self._moved = any(version.aliases for version in self._versions)
+        self._old_names = frozenset(old for version in self._versions for old in version.aliases)
         self._cache: dict[tuple[bytes | None, int, frozenset[str]], Renames] = {}
         self._names_of_dataset: frozenset[str] | None = None
 
     @property
     def moved(self) -> bool:
         """True when some schema of the ledger renames a field: otherwise no name changes."""
-        return self._moved
+        return bool(self._old_names)
+
+    def may_rename(self, change: Change | None) -> bool:
+        """True when a field of the change has a name that some schema calls an old one."""
+        if change is None:
+            return False
+        return not self._old_names.isdisjoint((*(change.before or ()), *(change.after or ())))
 
     def names_of(self, records: Iterable[Record]) -> frozenset[str]:
         """The record names of the declared schemas that these entries were written with."""

@@ -9,14 +9,15 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from audit.event.values import fields_to_json
+from audit.log.entry import Kind
 from audit.replay.asof import ROWS_IN_MEMORY, Dataset
-from audit.replay.columns import renames_at
+from audit.replay.columns import Naming
 from audit.replay.fold import Row, changed_fields, fold
 from audit.replay.history import Changes, pair_to_json
 from audit.replay.known import require_dataset, require_recorded
 from audit.replay.points import Cut
 from audit.replay.refs import Ref
-from audit.replay.steps import Renames, Steps, trusted_record
+from audit.replay.steps import Steps, trusted_record
 from audit.store.contract import Reader
 
 MAX_SINGLE_KEYS = 1_000
@@ -108,10 +109,10 @@ def diff_row(
 def _views(
     reader: Reader, entity_type: str, a: Cut, b: Cut, valid_a_us: int | None, valid_b_us: int | None
 ) -> Views:
-    renames: Renames = renames_at(reader, entity_type, _later(a, b))
+    naming = Naming(reader, entity_type, _later(a, b))
     return Views(
-        Steps(reader, entity_type, a, renames),
-        Steps(reader, entity_type, b, renames),
+        Steps(reader, entity_type, a, naming),
+        Steps(reader, entity_type, b, naming),
         valid_a_us,
         valid_b_us,
     )
@@ -144,10 +145,7 @@ def _touched(reader: Reader, views: Views) -> list[str] | None:
 
 def _new_schema(reader: Reader, log: int, start: int, stop: int) -> bool:
     """True when a schema came in between: what could not be read at a may be readable at b."""
-    for index, leaf in reader.special(log, stop):
-        if index >= start and _is_schema(trusted_record(log, index, leaf)):
-            return True
-    return False
+    return any(index >= start for index, _ in reader.special(log, stop, int(Kind.EVENT)))
 
 
 def _compare_keys(views: Views, keys: list[str]) -> Iterator[RowChange]:

@@ -95,9 +95,7 @@ def _of_log(
         yield trusted_record(log, index, leaf)
 
 
-def _few(
-    reader: Reader, query: Query, log: int, start: int, stop: int
-) -> Iterator[Located] | None:
+def _few(reader: Reader, query: Query, log: int, start: int, stop: int) -> Iterator[Located] | None:
     """What the query names so closely that it is little; None when it does not."""
     ids = query.wanted.get("id")
     if ids is not None:
@@ -129,7 +127,7 @@ def _entity_range(
 
 
 def _backwards(fetch: _Fetch, start: int, stop: int) -> Iterator[Located]:
-    """The same entries from the last to the first, in pieces: small ones first, as few are asked."""
+    """The same entries from the last to the first, in pieces that grow: few may be asked for."""
     width = FIRST_WINDOW
     while stop > start:
         first = max(start, stop - width)

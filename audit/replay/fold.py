@@ -94,6 +94,11 @@ class Step(NamedTuple):
         return self.record.log, self.record.index
 
     @property
+    def is_keyless(self) -> bool:
+        """True for a truncate of the whole dataset."""
+        return self.record.event is None or self.record.event.entity_key is None
+
+    @property
     def recorded_time_us(self) -> int:
         """When its log recorded it."""
         return self.record.entry.recorded_time_us
@@ -143,7 +148,7 @@ class Judged(NamedTuple):
 
 def unchanged(value: Value) -> bool:
     """True for Debezium's placeholder, as text or as bytes."""
-    return value == UNAVAILABLE or value == _UNAVAILABLE_BYTES
+    return value in (UNAVAILABLE, _UNAVAILABLE_BYTES)
 
 
 def same_value(left: Value | Absent, right: Value | Absent) -> bool:
@@ -178,7 +183,7 @@ def same_row(left: Row | None, right: Row | None) -> bool:
 def changed_fields(
     before: Row | None, after: Row | None
 ) -> dict[str, tuple[Value | Absent, Value | Absent]]:
-    """Field -> (old, new) for every field that differs, sorted by name; ABSENT where there is none."""
+    """Field -> (old, new) of the fields that differ, sorted by name; ABSENT where there is none."""
     old = before or {}
     new = after or {}
     changes: dict[str, tuple[Value | Absent, Value | Absent]] = {}

@@ -7,7 +7,6 @@ from audit.errors import InvalidInput, StoreCorrupt
 from audit.event.row import Change
 from audit.event.values import Value, fields_to_json, format_time, to_json
 from audit.log.entry import Kind
-from audit.replay.columns import renames_at
 from audit.replay.fold import (
     NOTHING,
     Absent,
@@ -108,7 +107,7 @@ def history(reader: Reader, ref: Ref, cut: Cut) -> list[Version]:
 
 
 def _row_history(reader: Reader, ref: Ref, cut: Cut) -> list[Version]:
-    steps = Steps(reader, ref.entity_type, cut, renames_at(reader, ref.entity_type, cut))
+    steps = Steps(reader, ref.entity_type, cut)
     found = steps.of_key(ref.entity_key)
     gone = superseded(found)
     versions = [

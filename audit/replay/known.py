@@ -1,4 +1,4 @@
-"""What this ledger knows at all: its datasets, and whether anything was ever recorded of a thing."""
+"""What this ledger knows at all: its datasets, and whether a thing was ever recorded."""
 
 from audit.errors import NotFound
 from audit.event.envelope import RESERVED_ENTITY_TYPES
@@ -24,7 +24,9 @@ def require_dataset(reader: Reader, entity_type: str) -> None:
         return
     if not known:
         raise NotFound(f"no dataset {entity_type}: this ledger has none yet")
-    listed = ", ".join(known[:MAX_KNOWN_LISTED]) + (", ..." if len(known) > MAX_KNOWN_LISTED else "")
+    listed = ", ".join(known[:MAX_KNOWN_LISTED]) + (
+        ", ..." if len(known) > MAX_KNOWN_LISTED else ""
+    )
     raise NotFound(f"no dataset {entity_type}; this ledger has {listed}")
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import NamedTuple
 
-from audit.replay.columns import renames_at
 from audit.replay.fold import Flag, Judged, Position, as_recorded
 from audit.replay.known import require_dataset
 from audit.replay.points import Cut
@@ -47,7 +46,7 @@ def odd_events(reader: Reader, entity_type: str, cut: Cut) -> Iterator[Odd]:
     Raises NotFound for an unknown entity type.
     """
     require_dataset(reader, entity_type)
-    steps = Steps(reader, entity_type, cut, renames_at(reader, entity_type, cut))
+    steps = Steps(reader, entity_type, cut)
     for key in steps.keys():  # noqa: SIM118 - it reads the store, it is no dict's
         for judged in as_recorded(steps.of_key(key)):
             event = judged.step.record.event

@@ -1,4 +1,4 @@
-"""One pass over all events of a dataset: folded as they come, so that memory holds rows, not events.
+"""One pass over all events of a dataset: memory holds its rows, not its events.
 
 A key whose events must fold in another order than they were recorded in (one of them is superseded,
 or is valid before one that was recorded earlier) is noted, and read again on its own at the end.

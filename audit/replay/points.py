@@ -61,9 +61,9 @@ _HEX = re.compile(r"[0-9a-f]+")
 
 
 class Cut(NamedTuple):
-    """How far each log is read: entries with index < sizes[log]. What it is made from, and cited by.
+    """How far each log is read: entries with index < sizes[log].
 
-    `as_of_us`: the time asked for, or the recorded time of the entry at the position; None for HEAD.
+    `as_of_us`: the time asked for, or the recorded time of the entry at the position; None at HEAD.
     `unsettled`: the logs that may still record an entry at or before that time.
     `in_future`: the time is after now, and after everything recorded: the answer is the head.
     `asked`: the point as it was given.  `position`: the entry, when a position was given.
@@ -252,7 +252,9 @@ def _from_end(reader: Reader, text: str, log: str | None, back: int) -> Position
 
 def _bare_index(reader: Reader, text: str) -> Position:
     if not _INDEX.fullmatch(text):
-        raise InvalidInput(f"{text} is no index (no leading zeros); for an event id write id:{text}")
+        raise InvalidInput(
+            f"{_shown(text)} is no index (no leading zeros); for an event id write id:{text[:80]}"
+        )
     index = int(text) if len(text) <= len(str(MAX_INDEX)) else MAX_INDEX
     return _existing(reader, _only_log(reader, text), index)
 

@@ -79,7 +79,7 @@ class Span(NamedTuple):
 class Query(NamedTuple):
     """A parsed query. `wanted` and `unwanted`: qualifier -> the values of its terms.
 
-    `spans` and `unwanted_spans` are the terms of `recorded:` and `valid:`; all of `spans` must hold.
+    `spans` and `unwanted_spans` are the terms of `recorded:` and `valid:`; all `spans` must hold.
     """
 
     wanted: dict[str, frozenset[str]]
@@ -227,7 +227,9 @@ def _value(text: str, at: int) -> tuple[str, int]:
         return re.sub(r"\\(.)", r"\1", quoted[1], flags=re.DOTALL), quoted.end()
     plain = _VALUE.match(text, at)
     if plain is None or not plain[0]:
-        raise InvalidInput(f'a term of the query has no value; for an empty one write {text[:at]}""')
+        raise InvalidInput(
+            f'a term of the query has no value; for an empty one write {text[:at].split()[-1]}""'
+        )
     return plain[0], plain.end()
 
 

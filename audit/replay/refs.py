@@ -66,7 +66,9 @@ def parse_ref(text: str) -> Ref:
 def _record_ref(entity_type: str, key: str) -> Ref:
     name, at, version = key.rpartition("@")
     if entity_type in _VERSIONED and not (name and at and version):
-        raise InvalidInput(f"{entity_type}/{key} names no version; write {entity_type}/NAME@VERSION")
+        raise InvalidInput(
+            f"{entity_type}/{key} names no version; write {entity_type}/NAME@VERSION"
+        )
     if not key:
         raise InvalidInput(f"{entity_type}/ names nothing; write {entity_type}/ID")
     return Ref(entity_type, checked_key(key))

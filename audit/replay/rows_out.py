@@ -111,7 +111,7 @@ def write_parquet(
 ) -> int:
     """Write rows as Parquet in groups of ROWS_PER_GROUP; returns how many rows.
 
-    `rows` is called twice, and must give the same: first the types are found, then the rows written.
+    `rows` is called twice, and must give the same: first to find the types, then to write.
     `metadata` (plain values, the citation) is kept as JSON in the file's metadata under `audit`.
     """
     import pyarrow as pa

@@ -8,50 +8,54 @@ import heapq
 from collections.abc import Iterable, Iterator, Mapping
 
 from audit.errors import InvalidInput, StoreCorrupt
-from audit.event.envelope import Event
 from audit.event.row import Change
 from audit.log.entry import Kind
 from audit.log.record import Record, read_record
 from audit.replay.books import Books
-from audit.replay.fold import DATA_PREFIX, OPS, Position, Row, Step
+from audit.replay.columns import Naming
+from audit.replay.fold import DATA_PREFIX, OPS, Position, Step
 from audit.replay.points import Cut
 from audit.store.contract import Located, Reader
 
-Renames = Mapping[str, str]
-"""Field as it was called -> as it is called now."""
+ANY_KEY = "\ud800"
+"""Stands for whatever key; no key is this, as it is no UTF-8."""
 
 
 class Steps:
     """Reads the events of one entity type at a cut."""
 
     def __init__(
-        self, reader: Reader, entity_type: str, cut: Cut, renames: Renames | None = None
+        self, reader: Reader, entity_type: str, cut: Cut, naming: Naming | None = None
     ) -> None:
-        """`renames` is applied to the fields of every change."""
+        """Fields are called as `naming` says; without it, as they are called at the cut."""
         self.reader = reader
         self.entity_type = entity_type
         self.cut = cut
         self.books = Books(reader, cut)
-        self._renames = renames or {}
+        self.naming = Naming(reader, entity_type, cut) if naming is None else naming
 
     def of_key(self, key: str) -> list[Step]:
         """All events of one key, and the truncates of its type. Reads only these."""
-        found: list[Step] = []
+        records: list[Record] = []
         for log, size in self.cut.sizes.items():
             if size:
-                found.extend(self._of_key(log, key, size))
-        found.sort(key=lambda step: step.order)
-        return found
+                own = self.reader.entity(log, self.entity_type, key, size)
+                records.extend(self._records(log, own, key))
+                # A truncate concerns a key only if the key was seen in its log before.
+                keyless = self.reader.keyless(log, self.entity_type, size)
+                records.extend(self._records(log, keyless, None))
+        records.sort(key=_order)
+        steps = [self.step(record) for record in records]
+        if not self.naming.moved:
+            return steps
+        return [self._renamed(step, self._names_of(steps)) for step in steps]
 
-    def _of_key(self, log: int, key: str, size: int) -> Iterator[Step]:
-        own = self.reader.entity(log, self.entity_type, key, size)
-        for record in self._records(log, own):
-            self._require(record, key)
-            yield self.step(record)
-        # A truncate concerns a key only if the key was seen in its log before.
-        for record in self._records(log, self.reader.keyless(log, self.entity_type, size)):
-            self._require(record, None)
-            yield self.step(record)
+    def _names_of(self, steps: list[Step]) -> frozenset[str]:
+        """The names of the declared schemas behind a key's events."""
+        names = self.naming.names_of(step.record for step in steps)
+        if names or not any(self.naming.may_rename(step.change) for step in steps):
+            return names
+        return self.naming.names_of_dataset()
 
     def all(self, start: Mapping[int, int] | None = None) -> Iterator[Step]:
         """The events of all keys in recorded order, from these sizes on if given. Flat memory."""
@@ -66,8 +70,10 @@ class Steps:
 
     def _of_log(self, log: int, first: int, size: int) -> Iterator[Step]:
         located = self.reader.entity(log, self.entity_type, None, size, first)
+        names = self.naming.names_of_dataset() if self.naming.moved else None
         for record in self._records(log, located):
-            yield self.step(record)
+            step = self.step(record)
+            yield step if names is None else self._renamed(step, names)
 
     def keys(self) -> Iterator[str]:
         """Every key ever seen below the cut, once, in byte order."""
@@ -82,28 +88,24 @@ class Steps:
                 last = key
                 yield key.decode()
 
-    def is_empty(self) -> bool:
-        """True when nothing of this type is recorded below the cut."""
-        return next(self.all(), None) is None
-
     def record_at(self, log: int, index: int) -> Record:
         """One entry, wherever it is. Raises NotFound."""
         return trusted_record(log, index, self.reader.leaf(log, index))
 
-    def _records(self, log: int, located: Iterable[Located]) -> Iterator[Record]:
+    def _records(
+        self, log: int, located: Iterable[Located], key: str | None = ANY_KEY
+    ) -> Iterator[Record]:
         for index, leaf in located:
             record = trusted_record(log, index, leaf)
             event = record.event
             if event is None or event.entity_type != self.entity_type:
                 raise _misplaced(log, index)
+            if key is not ANY_KEY and event.entity_key != key:
+                raise _misplaced(log, index)
             yield record
 
-    def _require(self, record: Record, key: str | None) -> None:
-        if record.event is None or record.event.entity_key != key:
-            raise _misplaced(record.log, record.index)
-
     def step(self, record: Record) -> Step:
-        """An entry as the fold takes it."""
+        """An entry as the fold takes it, its fields called as they were written."""
         recorded_us = record.entry.recorded_time_us
         event = record.event
         if event is None or record.entry.kind is not Kind.EVENT:
@@ -112,36 +114,22 @@ class Steps:
         op = event.type[len(DATA_PREFIX) :] if event.type.startswith(DATA_PREFIX) else None
         if op not in OPS:
             return Step(record, None, None, None, valid_us)
-        change, problem = self._change(record, event)
-        return Step(record, op, change, problem, valid_us)
-
-    def _change(self, record: Record, event: Event) -> tuple[Change | None, str | None]:
-        if event.encryption is not None:
-            return None, f"encrypted with a key that is not here ({event.encryption.key_id})"
         try:
             payload = self.books.decode(record)
         except InvalidInput as error:
-            return None, str(error)
+            return Step(record, op, None, str(error), valid_us)
         if not isinstance(payload, Change):
-            return None, "its payload is not a change of a row"
-        return self._renamed(payload), None
+            return Step(record, op, None, "its payload is not a change of a row", valid_us)
+        return Step(record, op, payload, None, valid_us)
 
-    def _renamed(self, change: Change) -> Change:
-        if not self._renames:
-            return change
-        return change._replace(
-            before=rename_fields(change.before, self._renames),
-            after=rename_fields(change.after, self._renames),
-        )
+    def _renamed(self, step: Step, names: frozenset[str]) -> Step:
+        if step.change is None:
+            return step
+        return step._replace(change=self.naming.rename(step.record, step.change, names))
 
 
-def rename_fields(fields: Row | None, renames: Renames) -> Row | None:
-    """The fields under the names they have now; a field that has that name already wins."""
-    if not fields or renames.keys().isdisjoint(fields):
-        return fields
-    renamed = {renames[name]: value for name, value in fields.items() if name in renames}
-    renamed.update((name, value) for name, value in fields.items() if name not in renames)
-    return renamed
+def _order(record: Record) -> tuple[int, int]:
+    return record.entry.recorded_time_us, record.log
 
 
 def trusted_record(log: int, index: int, leaf: bytes) -> Record:
@@ -149,7 +137,9 @@ def trusted_record(log: int, index: int, leaf: bytes) -> Record:
     try:
         record = read_record(log, leaf)
     except InvalidInput as error:
-        raise StoreCorrupt(f"entry {log}/{index} cannot be read: {error}; run audit verify") from None
+        raise StoreCorrupt(
+            f"entry {log}/{index} cannot be read: {error}; run audit verify"
+        ) from None
     if record.index != index:
         raise StoreCorrupt(
             f"entry {log}/{index} says that it is entry {record.index}; run audit verify"
@@ -166,7 +156,7 @@ def _misplaced(log: int, index: int) -> StoreCorrupt:
 def entries_used(
     reader: Reader, entity_type: str, entity_key: str | None, cut: Cut
 ) -> Iterator[Position]:
-    """(log, index) of every entry that an answer about a dataset, or one key of it, is made from."""
+    """(log, index) of every entry that an answer about a dataset, or one key, is made from."""
     for log, size in cut.sizes.items():
         for index, _ in reader.entity(log, entity_type, entity_key, size):
             yield log, index

@@ -40,7 +40,7 @@ entries = Table(
     Column("leaf", LargeBinary, nullable=False),
     PrimaryKeyConstraint("log", "index"),
     Index("entries_recorded", "log", "recorded_time_us"),
-    Index("entries_event_id", "event_id", sqlite_where=text("event_id IS NOT NULL")),
+    Index("entries_event_id", "event_id", "log", sqlite_where=text("event_id IS NOT NULL")),
     Index(
         "entries_entity",
         "log",
@@ -95,7 +95,7 @@ schema_versions = Table(
     sqlite_strict=True,
 )
 
-SPECIAL = text(_SPECIAL)
+SPECIAL = text(f"({_SPECIAL})")
 
 SIGNED_RECORDS = """
 CREATE VIEW signed_records AS

@@ -23,7 +23,7 @@ TAMPERED = {
     "history_rewritten": "The entries are not those that an earlier signed checkpoint covered.",
     "inclusion": "The proof does not lead from the entry to the signed tree head.",
     "log_missing": "A log that is known to exist is not in the store.",
-    "log_row_differs": "The store names another key or origin than its checkpoints are signed with.",
+    "log_row_differs": "The store names another key or origin than its checkpoints have.",
     "missing_entry": "An entry that must be there is gone.",
     "producer_signature": "A producer's signature claims a pinned key and is wrong.",
     "recorded_time": "Recorded time does not increase from one entry to the next.",

@@ -1,7 +1,7 @@
 """Which entry is the bad one: puts together what chain, tiles and checkpoints say.
 
-A broken chain between two entries does not tell which of them was changed. A tile that was compared,
-a checkpoint that agrees, or a second break right after it does.
+A broken chain between two entries does not tell which of them was changed. A tile that was
+compared, a checkpoint that agrees, or a second break right after it does.
 """
 
 MAX_REMEMBERED = 10_000

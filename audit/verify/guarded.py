@@ -102,9 +102,7 @@ class GuardedReader:
 class _GuardedHashes:
     """Node hashes through the same seam."""
 
-    def __init__(
-        self, source: HashSource, call: Callable[[Callable[[], bytes]], bytes]
-    ) -> None:
+    def __init__(self, source: HashSource, call: Callable[[Callable[[], bytes]], bytes]) -> None:
         self._source = source
         self._call = call
 

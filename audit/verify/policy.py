@@ -14,7 +14,7 @@ lines by line feed; empty lines and lines whose first item begins with "#" are i
 """
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -131,7 +131,7 @@ class Policy:
         return cls.from_text(data, description=f"policy file {path}", beside_store=beside_store)
 
     @classmethod
-    def from_vkeys(cls, *vkeys: str) -> Self:
+    def from_vkeys(cls, vkeys: Sequence[str]) -> Self:
         """A policy that trusts just these log keys, without witnesses. Raises FormatError."""
         logs = tuple(Verifier.parse(vkey) for vkey in vkeys)
         if len({key.public_key for key in logs}) != len(logs):
@@ -139,7 +139,10 @@ class Policy:
         count = "1 given key" if len(logs) == 1 else f"{len(logs)} given keys"
         return cls(logs, description=count)
 
-    from_vkey = from_vkeys
+    @classmethod
+    def from_vkey(cls, vkey: str) -> Self:
+        """A policy that trusts just this log key, without witnesses. Raises FormatError."""
+        return cls.from_vkeys([vkey])
 
     def to_text(self) -> str:
         """The policy as a file's content; `from_text` reads the same policy back."""

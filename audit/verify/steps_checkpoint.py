@@ -53,4 +53,6 @@ def _whose(note: bytes) -> str:
     except (FormatError, LimitExceeded):
         return "it is not signed by a key that the policy names"
     names = sorted({f"{line.name}+{line.key_id.hex()}" for line in parsed.signatures})
-    return f"of the log {origin}, signed by {', '.join(names)[:200]}, which the policy does not name"
+    return (
+        f"of the log {origin}, signed by {', '.join(names)[:200]}, which the policy does not name"
+    )

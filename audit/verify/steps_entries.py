@@ -16,6 +16,7 @@ from audit.log.intake import CONFLICT_REASON
 from audit.store.contract import StoredEntry
 from audit.tlog.hashing import LEAF_PREFIX
 from audit.verify.evidence import Evidence
+from audit.verify.fast_rows import FastRows, Scanned
 from audit.verify.findings import Notes
 from audit.verify.steps_ids import SpilledIds, place_of
 from audit.verify.steps_producers import ProducerWalk
@@ -40,7 +41,10 @@ BEGINNING = Start(0, NO_HASH, -1)
 
 
 class EntryWalk:
-    """Takes the rows of one log in order. `lost` once an entry is missing: then no tree is whole."""
+    """Takes the rows of one log in order.
+
+    `lost` once an entry is missing: from there on no tree can be built.
+    """
 
     def __init__(
         self,
@@ -66,16 +70,41 @@ class EntryWalk:
         self._log_ordinal = log_ordinal
         self._hashes: list[int] = []
         self._places: list[int] = []
+        self.fast: FastRows | None = FastRows()
+        """None: take every row in the plain form."""
 
     def take(self, rows: Sequence[StoredEntry]) -> list[bytes]:
         """The leaf hashes of these rows, as far as no entry before them is missing."""
         leaf_hashes: list[bytes] = []
-        for row in rows:
-            self.check_row(row, leaf_hashes)
-        self.flush()
+        at = 0
+        while at < len(rows):
+            at = self._take_fast(rows, at, leaf_hashes)
+            if at < len(rows):
+                self._check_row(rows[at], leaf_hashes)
+                at += 1
+        self._ids.add(self._hashes, self._places)
+        self._hashes, self._places = [], []
         return leaf_hashes
 
-    def check_row(self, row: StoredEntry, leaf_hashes: list[bytes]) -> None:
+    def _take_fast(self, rows: Sequence[StoredEntry], at: int, leaf_hashes: list[bytes]) -> int:
+        """Take what the fast lane recognises, up to the first row that it does not."""
+        fast = self.fast
+        if fast is None or self.lost or self._prev_hash is None or self.index >= MAX_PLACED_INDEX:
+            return at
+        first = fast.index = self.index
+        fast.last_us, fast.prev_hash = self._time_us, self._prev_hash
+        scanned = Scanned(leaf_hashes, self._hashes)
+        at = fast.scan(rows, at, scanned)
+        if fast.index > first:
+            self.index, self._time_us, self._prev_hash = fast.index, fast.last_us, fast.prev_hash
+            start = place_of(self._log_ordinal, first)
+            self._places.extend(range(start, start + self.index - first))
+            self._producers.unsigned += self.index - first - len(scanned.signed)
+            for signed in scanned.signed:
+                self._producers.take(*signed)
+        return at
+
+    def _check_row(self, row: StoredEntry, leaf_hashes: list[bytes]) -> None:
         """Every check of one row, in its plain form."""
         if len(row) != _ROW_WIDTH or type(row[0]) is not int:
             self._notes.add("row_malformed", None, "an entry's index is not a number")
@@ -122,11 +151,6 @@ class EntryWalk:
                 f"entry {max(index, 0)} was changed, moved or replaced",
             )
 
-    def flush(self) -> None:
-        """Hand the ids collected so far to the spill."""
-        self._ids.add(self._hashes, self._places)
-        self._hashes, self._places = [], []
-
     def _missing(self, index: int) -> None:
         first = self.index
         self._evidence.bad(first)
@@ -143,9 +167,7 @@ class EntryWalk:
         if self._prev_hash is not None and entry.prev_hash != self._prev_hash:
             self._evidence.chain_breaks_after(index - 1)
         if entry.recorded_time_us <= self._time_us:
-            self._bad(
-                "recorded_time", index, f"recorded time does not increase at entry {index}"
-            )
+            self._bad("recorded_time", index, f"recorded time does not increase at entry {index}")
         self._time_us = entry.recorded_time_us
 
     def _check_content(self, index: int, row: StoredEntry, entry: Entry) -> None:
@@ -155,7 +177,9 @@ class EntryWalk:
                 event = decode_event(entry.event)
             except (FormatError, LimitExceeded) as error:
                 self._bad(
-                    "entry_malformed", index, f"the event of entry {index} cannot be decoded: {error}"
+                    "entry_malformed",
+                    index,
+                    f"the event of entry {index} cannot be decoded: {error}",
                 )
                 return
             if entry.schema_hash != EVENT_SCHEMA_HASH:
@@ -187,7 +211,7 @@ class EntryWalk:
             )
 
     def _check_event(self, index: int, entry: Entry, event: Event) -> None:
-        self.add_id(index, event.source.encode(), event.event_id.encode())
+        self._add_id(index, event.source.encode(), event.event_id.encode())
         if entry.kind is Kind.CONTROL:
             if event.type == SKIPPED_TYPE:
                 self._sources.skipped(index, event)
@@ -201,9 +225,11 @@ class EntryWalk:
                 )
             if entry.signature is None:
                 return  # its bytes depend on the schema alone: nobody signs it
+        elif self.fast is not None:
+            self.fast.learn(event)
         self._producers.take(index, entry.event, entry.signature)
 
-    def add_id(self, index: int, source: bytes, event_id: bytes) -> None:
+    def _add_id(self, index: int, source: bytes, event_id: bytes) -> None:
         """Remember an event's id for the check that none comes twice."""
         if index < MAX_PLACED_INDEX:
             self._hashes.append(hash((source, event_id)))

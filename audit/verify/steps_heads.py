@@ -160,7 +160,9 @@ class Heads:
         # Without any key every checkpoint is unknown; one finding, `no_policy`, says so for all.
         if refused.code != "unknown_key" or self._keys:
             self._notes.add(
-                refused.code, None, f"the checkpoint stored for size {stored.size}: {refused.message}"
+                refused.code,
+                None,
+                f"the checkpoint stored for size {stored.size}: {refused.message}",
             )
 
     def _advance(self) -> None:
@@ -214,7 +216,9 @@ def note_rolled_back(external: Sequence[Checkpoint], size: int, notes: Notes) ->
 
 
 def _differs(code: str, begin: int, size: int, index: int) -> str:
-    which = "a checkpoint from elsewhere" if code == "history_rewritten" else "the stored checkpoint"
+    which = (
+        "a checkpoint from elsewhere" if code == "history_rewritten" else "the stored checkpoint"
+    )
     words = f"{which} of size {size:,} signs another root than the entries have"
     if size - begin <= 1:
         return f"{words}: entry {begin} is not the one that was signed"

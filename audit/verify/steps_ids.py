@@ -81,7 +81,7 @@ class SpilledIds:
                 found = heapq.nsmallest(MAX_REPEATS, found + _groups(hashes, pairs[1::2]), _second)
         return found
 
-    def _bucket(self, bucket: int) -> array[int]:
+    def _bucket(self, bucket: int) -> "array[int]":
         pairs = array("q")
         if self._folder is not None:
             path = Path(self._folder.name, str(bucket))
@@ -121,7 +121,7 @@ class SpilledIds:
             self._folder = None
 
 
-def _groups(hashes: array[int], places: array[int]) -> list[list[int]]:
+def _groups(hashes: "array[int]", places: "array[int]") -> list[list[int]]:
     first: dict[int, int] = {}
     repeated: dict[int, list[int]] = {}
     for hash_, place in zip(hashes, places, strict=True):

@@ -233,4 +233,3 @@ class LogCheck:
             checkpoints=heads.agreeing if heads else 0,
             external_checkpoints=external,
         )
-

@@ -1,7 +1,7 @@
 """Step: every offset of a source is accounted for, by an entry or by a `source.skipped` entry.
 
 An entry that came from a source holds its offset and the one to read next; the next entry of that
-partition begins there. What lies between is accounted for by a CONTROL entry `source.skipped`, whose
+partition begins there. What lies between is accounted for by a CONTROL entry `source.skipped`. Its
 record is {"topic": string, "partition": integer, "ranges": [[first, next], ...]} (half-open); it
 comes at the end of the batch, so gaps are kept until the log ends.
 """

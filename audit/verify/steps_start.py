@@ -1,4 +1,4 @@
-"""Step: where to begin - at the first entry, or later at a state that a checkpoint will have to prove.
+"""Step: where to begin - at the first entry, or later at a state that a checkpoint has to prove.
 
 Resuming at N reads the tree's right edge at size N from the stored tiles (and from the up to 255
 leaves that no full tile holds) and the entry before N. None of that is believed: when the walk
@@ -39,5 +39,3 @@ def begin_at(reader: GuardedReader, log: int, index: int) -> Beginning:
         raise StoreCorrupt(f"the entry stored at index {index - 1} says it is {entry.index}")
     edge = TreeEdge.from_levels(index, levels)
     return Beginning(Start(index, leaf_hash(leaf), entry.recorded_time_us), edge)
-
-

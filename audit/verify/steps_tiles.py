@@ -122,9 +122,7 @@ class TileLookup:
             if data is None:
                 self._notes.add("tile_missing", first, f"{place}, from entry {first}, is gone")
             elif data != tile.data and tile.level:
-                self._notes.add(
-                    "tile_differs", first, f"{place} is not made of the tiles below it"
-                )
+                self._notes.add("tile_differs", first, f"{place} is not made of the tiles below it")
             elif data != tile.data:
                 self._notes.add(*compare_hashes(data, tile, self._evidence))
             if tile.level == 0:

@@ -16,9 +16,9 @@
 Entries are read once, in blocks; memory does not grow with the log (the ids of step 11 go to
 temporary files, 16 bytes each). A finding ends nothing: the steps go on as far as they can.
 
-Resuming (`from_index` > 0) does not hash entries before it again, nor compare their columns, tiles,
-checkpoints and ids: `prefix_content` is then not proven. That the tree before it is the one that was
-signed is proven all the same.
+Resuming (`from_index` > 0) does not hash entries before it again, nor compare their columns,
+tiles, checkpoints and ids: `prefix_content` is then not proven. That the tree before it is the one
+that was signed is proven all the same.
 """
 
 from collections.abc import Callable, Sequence
@@ -189,9 +189,7 @@ class _Verification:
         except AuditError as error:
             self._notes.add("unreadable", None, str(error))
 
-    def _check_missing(
-        self, checks: list[LogCheck], external: dict[str, list[Checkpoint]]
-    ) -> None:
+    def _check_missing(self, checks: list[LogCheck], external: dict[str, list[Checkpoint]]) -> None:
         """Logs that are known from the policy, or from a checkpoint, and are not in the store."""
         if self._log is not None:
             return

@@ -8,7 +8,7 @@ import pytest
 
 from audit.event.build import data_event, record_event, schema_event
 from audit.event.envelope import Event, encode_event
-from audit.event.times import parse_rfc3339
+from audit.event.times import format_time, parse_rfc3339
 from audit.replay.asof import dataset
 from audit.replay.asof import row as row_at
 from audit.replay.fold import Position, Row
@@ -98,7 +98,13 @@ class LedgerInTest:
         return self.seal([event], needed if schemas else (), at=at, log=log)[0]
 
     def record(
-        self, type_: str, data: Mapping[str, Any], *, log: int = 0, at: str | int | None = None, **k: Any
+        self,
+        type_: str,
+        data: Mapping[str, Any],
+        *,
+        log: int = 0,
+        at: str | int | None = None,
+        **k: Any,
     ) -> Position:
         """Seal a record that is no change of a row."""
         k.setdefault("event_id", self.next_id())
@@ -132,7 +138,9 @@ class LedgerInTest:
         sent.update(fresh)
         if fresh:
             messages = [Message(encode_event(schema_event(schema))) for schema in fresh]
+            now_us, self.now_us = self.now_us, START_US
             self.store.append(log, messages, self._signers[log])
+            self.now_us = now_us
         if at is not None:
             self.now_us = us(at) if isinstance(at, str) else at
         messages = [Message(encode_event(event)) for event in events]
@@ -145,12 +153,21 @@ class LedgerInTest:
         log, index = position
         return read_record(log, self.store.leaf(log, index)).recorded_time_us
 
+    @staticmethod
+    def at_us(time_us: int) -> str:
+        """A time as text."""
+        return format_time(time_us)
+
     def cut(self, as_of: AsOf = None) -> Cut:
         """A cut; "now" is what the clock shows."""
         return resolve(self.store, as_of, self.now_us)
 
     def rows(
-        self, as_of: AsOf | Cut = None, valid_at: str | int | None = None, entity: str = "user", **k: Any
+        self,
+        as_of: AsOf | Cut = None,
+        valid_at: str | int | None = None,
+        entity: str = "user",
+        **k: Any,
     ) -> dict[str, Row]:
         """Key -> row, in the order they come."""
         cut = as_of if isinstance(as_of, Cut) else self.cut(as_of)

@@ -154,9 +154,7 @@ def test_superseding_counts_on_the_valid_axis_whenever_it_is_valid_itself(
     ledger: LedgerInTest,
 ) -> None:
     ledger.emit("create", 5, {"n": 1}, at="2026-01-02", valid="2025-01-01", event_id="bad")
-    ledger.emit(
-        "create", 5, {"n": 2}, at="2026-01-03", valid="2027-01-01", supersedes="bad"
-    )
+    ledger.emit("create", 5, {"n": 2}, at="2026-01-03", valid="2027-01-01", supersedes="bad")
     assert ledger.row("user/5", "2026-01-02", "2026-01-01") == {"n": 1}
     assert ledger.row("user/5", "HEAD", "2026-01-01") is None
     assert ledger.row("user/5", "HEAD", "2027-01-01") == {"n": 2}
@@ -259,6 +257,7 @@ def test_a_time_is_settled_once_a_later_entry_is_there(ledger: LedgerInTest) -> 
     assert not ledger.cut("2026-01-03").settled
     ledger.emit("update", 5, {"n": 2}, at="2026-01-04")
     assert ledger.cut("2026-01-03").settled
+    ledger.now_us = us("2026-01-06")
     citation = cite(ledger.store, ledger.cut("2026-01-05"))
     assert citation.to_dict()["settled"] is False
     assert "not settled" in citation.remarks()[0]
@@ -278,7 +277,9 @@ def test_a_citation_makes_the_same_answer_again(ledger: LedgerInTest) -> None:
     ledger.emit("update", 5, {"n": 2}, at="2026-01-02")
     again = cut_of_sizes(ledger.store, {log["log"]: log["size"] for log in cited["logs"]})
     assert ledger.rows(again) == rows
-    assert cite(ledger.store, again).to_dict()["logs"][0]["root_hash"] == cited["logs"][0]["root_hash"]
+    assert (
+        cite(ledger.store, again).to_dict()["logs"][0]["root_hash"] == cited["logs"][0]["root_hash"]
+    )
     with pytest.raises(NotFound):
         cut_of_sizes(ledger.store, {0: 1000})
     with pytest.raises(NotFound):

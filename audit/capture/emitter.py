@@ -1,0 +1,410 @@
+"""The emitter: one line in an application, and what happened is on its way into the ledger.
+
+An event survives the death of the process once the call returned: it is in the spool. It is sealed
+in the store, and survives a power cut, once `flush` returned.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypedDict, Unpack
+from uuid import uuid4
+
+from audit.capture import processes
+from audit.capture.context import current, valid_time_us
+from audit.capture.embedded import open_for_writing, passphrase_of
+from audit.capture.sealer import Sealer
+from audit.errors import InvalidInput, Unavailable
+from audit.event.build import Built, data_event, new_event_id, record_event, schema_event
+from audit.event.envelope import Event, encode_event
+from audit.event.schema import DeclaredSchema, declare
+from audit.event.times import format_time
+from audit.event.types import RECORD_TYPES
+from audit.store import clock_us, sqlite_path
+from audit.store.contract import Status
+from audit.tlog.keyfile import read_key
+from audit.tlog.keys import Ed25519Signer, Signer
+
+if TYPE_CHECKING:
+    import pandas
+
+    from audit.capture.frames import FrameResult
+
+ENV_SPOOL = "AUDIT_SPOOL"
+SPOOL_FOLDER = "audit-spool"
+DEFAULT_SOURCE = "app"
+KAFKA = "kafka://"
+
+_log = logging.getLogger("audit.capture")
+
+
+class Options(TypedDict, total=False):
+    """What every call may say besides; what it does not say comes from `audit.context`.
+
+    `valid_time` is an aware datetime, a date (00:00 UTC) or RFC 3339 text; without one it is the
+    moment of the call, and None means the time it is recorded. `supersedes` is the id of the event
+    that this one corrects. `subject` says whose personal data it is.
+    """
+
+    actor: str | None
+    reason: str | None
+    valid_time: datetime | date | str | None
+    transaction: str | None
+    supersedes: str | None
+    event_id: str | None
+    subject: str | None
+    source: str | None
+
+
+_OPTIONS: Final = frozenset(Options.__annotations__)
+
+
+class Emitter:
+    """Emits events into a ledger. Safe for several threads, and usable after a fork.
+
+    Every emitting method returns the event's id, and raises InvalidInput or LimitExceeded for what
+    cannot be recorded (naming the field), Unavailable when the event cannot be kept safe.
+    """
+
+    def __init__(
+        self,
+        bus: str,
+        source: str | None = None,
+        key: str | os.PathLike[str] | Signer | None = None,
+        *,
+        durable: bool = False,
+        spool: str | os.PathLike[str] | None = None,
+        ledger_key: str | os.PathLike[str] | None = None,
+        passphrase: str | bytes | None = None,
+        schemas: Mapping[str, Any] | None = None,
+        clock: Callable[[], int] | None = None,
+        on_unavailable: Literal["spool", "raise"] = "spool",
+    ) -> None:
+        """Open the ledger at `bus` (sqlite:///...), making what is missing.
+
+        `source` names this application in every event (default "app"). `key`: file or signer of the
+        producer key that signs each event. `durable`: each call returns only when its event is
+        sealed. `spool`: folder of the spool (default AUDIT_SPOOL, else audit-spool/ beside the
+        store). `ledger_key`, `passphrase`: the ledger's own key, see `open_for_writing`. `schemas`:
+        entity type -> declared Avro schema. `clock`: microseconds since the epoch.
+        `on_unavailable`: "spool" keeps events while the ledger cannot be reached, "raise" refuses
+        new ones then. Raises InvalidInput, Unavailable, StoreCorrupt.
+        """
+        if bus.startswith(KAFKA):
+            raise InvalidInput(
+                "the Kafka transport is not in this version\n"
+                "give a store as the bus instead: sqlite:///path/audit.db"
+            )
+        if on_unavailable not in ("spool", "raise"):
+            raise InvalidInput('on_unavailable is "spool" or "raise"')
+        self._sealer: Sealer | None = None
+        self._counts = dict.fromkeys(Status, 0)
+        self._starting = threading.Lock()
+        self.bus = bus
+        self.source = DEFAULT_SOURCE if source is None else source
+        self._durable = durable
+        self._refuse = on_unavailable == "raise"
+        self._clock = clock_us if clock is None else clock
+        self._signer = self._producer(key)
+        self._declared: dict[str, DeclaredSchema] = {}
+        for entity, schema in (schemas or {}).items():
+            self.declare(entity, schema)
+        named = os.environ.get(ENV_SPOOL) if spool is None else spool
+        self._folder = sqlite_path(bus).parent / SPOOL_FOLDER if not named else Path(named)
+        self._closed = False
+        self._ledger = open_for_writing(
+            bus, key_path=ledger_key, passphrase=passphrase, clock=clock
+        )
+        try:
+            self._start()
+        except BaseException:
+            self._ledger.close()
+            raise
+
+    def _producer(self, key: str | os.PathLike[str] | Signer | None) -> Signer | None:
+        if key is None or not isinstance(key, str | os.PathLike):
+            return key
+        name, seed = read_key(key, passphrase_of(None))
+        return Ed25519Signer.from_seed(self.source if name is None else name, seed)
+
+    def _start(self) -> Sealer:
+        """Begin as a new producer: at the start, and again in a forked child."""
+        self._producer_id = str(uuid4())
+        self._sequence = 0
+        # Schemas go again from each producer: this one's events may be all that is ever sealed.
+        self._sent: set[tuple[bytes, ...]] = {()}
+        self._sealer = sealer = Sealer(self._ledger, self._folder, self._producer_id, _log.error)
+        processes.watch(self, sealer)
+        return sealer
+
+    def _live(self) -> Sealer:
+        if self._closed:
+            raise InvalidInput("the emitter is closed; make a new one")
+        sealer = self._sealer
+        if sealer is None:
+            with self._starting:
+                sealer = self._sealer or self._start()
+        return sealer
+
+    def create(
+        self, entity: str, key: Any, row: Mapping[str, Any], **options: Unpack[Options]
+    ) -> str:
+        """A new row. `key` is a string, an integer, or a list of them."""
+        return self._change("create", entity, key, None, row, "full", options)
+
+    def update(
+        self,
+        entity: str,
+        key: Any,
+        changes: Mapping[str, Any],
+        *,
+        full: bool = False,
+        before: Mapping[str, Any] | None = None,
+        **options: Unpack[Options],
+    ) -> str:
+        """Changed fields, or with `full` the whole row: then fields that are not in it are gone.
+
+        `before` holds what the fields were; where the log knows better that is found as drift.
+        """
+        image = "full" if full else "patch"
+        return self._change("update", entity, key, before, changes, image, options)
+
+    def delete(
+        self,
+        entity: str,
+        key: Any,
+        *,
+        before: Mapping[str, Any] | None = None,
+        **options: Unpack[Options],
+    ) -> str:
+        """The row is gone; `before` may hold its last values."""
+        return self._change("delete", entity, key, before, None, "patch", options)
+
+    def truncate(self, entity: str, **options: Unpack[Options]) -> str:
+        """All rows of the dataset are gone."""
+        return self._change("truncate", entity, None, None, None, "patch", options)
+
+    def record(
+        self,
+        type: str,
+        data: Mapping[str, Any],
+        *,
+        entity_type: str | None = None,
+        entity_key: Any = None,
+        **options: Unpack[Options],
+    ) -> str:
+        """A record that is no change of data: `prediction`, `model.run`, `review` and so on."""
+        if type not in RECORD_TYPES:
+            raise InvalidInput(f"{type[:64]!r} is no type of record: {', '.join(sorted(RECORD_TYPES))}")
+        fields = self._envelope(options)
+        return self._send(
+            record_event(type, data, entity_type=entity_type, entity_key=entity_key, **fields)
+        )
+
+    def emit(self, event: Mapping[str, Any]) -> str:
+        """An event in its JSON form (see `audit.event.jsonform`), as a dict."""
+        from audit.event.jsonform import event_from_json
+
+        if not isinstance(event, Mapping):
+            raise InvalidInput(f"an event is a dict, not {type(event).__name__}")
+        context = current()
+        now_us = self._clock() if context.valid_time_us is None else context.valid_time_us
+        filled: dict[str, Any] = {
+            "valid_time": format_time(now_us),
+            "actor": context.actor,
+            "reason": context.reason,
+            "transaction_id": context.transaction,
+            "request_id": context.request_id,
+            "trace_id": context.trace_id,
+        }
+        return self._send(Built(*event_from_json({**filled, **event}, source=self.source)))
+
+    def frame(
+        self, entity: str, df: "pandas.DataFrame", *, key: Any = None, **options: Unpack[Options]
+    ) -> "FrameResult":
+        """Emit what differs between a pandas DataFrame and the dataset now, as one transaction.
+
+        `key` is a column, a list of columns (they stay in the row), or None for the index. Rows
+        that are not in the frame are deleted. A missing cell is null, and no difference where the
+        row never had the field. Returns how many rows were created, updated, deleted, unchanged.
+        """
+        from audit.capture.frames import emit_frame
+
+        return emit_frame(self, entity, df, key, options)
+
+    def declare(self, entity: str, schema: Any) -> None:
+        """Declare the Avro schema (a record) of an entity type's rows: they must fit it now.
+
+        Raises InvalidInput when the schema is not supported.
+        """
+        self._declared[entity] = declare(schema)
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Return when all events so far are sealed in the store; `timeout` in seconds.
+
+        Raises Unavailable, StoreBusy or StoreCorrupt, saying how many events wait and where.
+        """
+        self._live().flush(timeout)
+
+    def close(self, timeout: float | None = None) -> None:
+        """Flush and end. Raises as `flush`; what then waits is sealed by the next writer."""
+        if self._closed:
+            return
+        self._closed = True
+        sealer, self._sealer = self._sealer, None
+        if sealer is None:
+            self._ledger.close()
+            return
+        self._counts = sealer.counts
+        processes.forget(sealer)
+        sealer.close(timeout)
+
+    @property
+    def producer_id(self) -> str:
+        """The random id in this emitter's events, which their sequence numbers belong to."""
+        return self._producer_id
+
+    @property
+    def sealed(self) -> int:
+        """How many events the store took, schema events included."""
+        return self._count(Status.SEALED)
+
+    @property
+    def duplicates(self) -> int:
+        """How many events were in the store already and were dropped."""
+        return self._count(Status.DUPLICATE)
+
+    @property
+    def conflicts(self) -> int:
+        """How many events have the id of another one; they are sealed as QUARANTINED."""
+        return self._count(Status.CONFLICT)
+
+    @property
+    def quarantined(self) -> int:
+        """How many messages could not be decoded; they are sealed as QUARANTINED."""
+        return self._count(Status.QUARANTINED)
+
+    @property
+    def waiting(self) -> int:
+        """How many events are in the spool and not yet sealed."""
+        return 0 if self._sealer is None else self._sealer.backlog.waiting
+
+    def _count(self, status: Status) -> int:
+        counts = self._counts if self._sealer is None else self._sealer.counts
+        return counts[status]
+
+    def __enter__(self) -> Self:
+        """The emitter itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Close. What the block itself raised is not hidden by what closing raises."""
+        try:
+            self.close()
+        except (Unavailable, InvalidInput) as closing:
+            if error is None:
+                raise
+            _log.error("%s", closing)
+
+    def _change(
+        self,
+        op: str,
+        entity: str,
+        key: Any,
+        before: Mapping[str, Any] | None,
+        after: Mapping[str, Any] | None,
+        image: str,
+        options: Options,
+    ) -> str:
+        return self._send(
+            data_event(
+                op,
+                entity,
+                key,
+                before=before,
+                after=after,
+                image=image,
+                declared=self._declared.get(entity) if self._declared else None,
+                **self._envelope(options),
+            )
+        )
+
+    def _envelope(self, options: Options) -> dict[str, Any]:
+        context = current()
+        valid_us = context.valid_time_us
+        fields: dict[str, Any] = {
+            "event_id": new_event_id(),
+            "source": self.source,
+            "valid_time_us": self._clock() if valid_us is None else valid_us,
+            "actor": context.actor,
+            "reason": context.reason,
+            "transaction_id": context.transaction,
+            "request_id": context.request_id,
+            "trace_id": context.trace_id,
+        }
+        if options:
+            self._apply(options, fields)
+        return fields
+
+    def _apply(self, options: Options, fields: dict[str, Any]) -> None:
+        given: dict[str, Any] = dict(options)
+        unknown = given.keys() - _OPTIONS
+        if unknown:
+            raise InvalidInput(
+                f"there is no option {', '.join(sorted(unknown))}; "
+                f"there are {', '.join(sorted(_OPTIONS))}"
+            )
+        for name in ("actor", "reason", "supersedes", "subject"):
+            if name in given:
+                fields[name] = given[name]
+        if "transaction" in given:
+            fields["transaction_id"] = given["transaction"]
+        for name in ("event_id", "source"):
+            if given.get(name) is not None:
+                fields[name] = given[name]
+        if "valid_time" in given:
+            valid_time = given["valid_time"]
+            fields["valid_time_us"] = None if valid_time is None else valid_time_us(valid_time)
+
+    def _send(self, built: Built) -> str:
+        sealer = self._live()
+        if self._refuse and sealer.error is not None:
+            raise Unavailable(f"not emitted: {sealer.error}")
+        event, schemas = built
+        # One lock from number to file: events stand in the spool in the order of their numbers,
+        # and a number is used up only when its event is safe there.
+        with sealer.backlog.lock:
+            if schemas not in self._sent:
+                for canonical in schemas:
+                    sealer.put(None, encode_event(schema_event(canonical)), None)
+                self._sent.add(schemas)
+            sequence = self._sequence
+            data = encode_event(Event._make((*event[:-2], self._producer_id, sequence)))
+            # Signed here and not in the background: an event in the spool must survive its process
+            # with its signature, for whoever seals it later does not have the producer's key.
+            signature = None if self._signer is None else self._sign(data)
+            sealer.put(sequence, data, signature)
+            self._sequence = sequence + 1
+        if self._durable:
+            sealer.flush()
+        return event.event_id
+
+    def _sign(self, data: bytes) -> bytes:
+        from audit.event.signing import sign_event
+
+        assert self._signer is not None
+        return sign_event(data, self._signer)
+
+    def _forked(self) -> None:
+        """In a forked child: begin as a new producer with the next event."""
+        self._sealer = None
+        self._starting = threading.Lock()

@@ -1,0 +1,76 @@
+"""Whether an entry is what the log signed: its leaf, an inclusion proof, a pinned key's checkpoint.
+
+VERIFIED     a checkpoint signed by a key of the policy covers exactly this leaf at this index
+TAMPERED     the store's leaf, tree or checkpoint contradict each other
+UNVERIFIED   nothing to judge by: no policy, no key of this log, no signed checkpoint above it
+"""
+
+from typing import NamedTuple
+
+from audit.errors import AuditError, InvalidProof, NotFound, StoreCorrupt, Unavailable
+from audit.log.record import read_record
+from audit.store.contract import Reader
+from audit.tlog.hashing import leaf_hash
+from audit.tlog.merkle import inclusion_proof
+from audit.tlog.proof import verify_inclusion
+from audit.verify.guarded import GuardedReader
+from audit.verify.policy import Policy
+from audit.verify.steps_checkpoint import Refused, open_stored
+
+VERIFIED = "VERIFIED"
+TAMPERED = "TAMPERED"
+UNVERIFIED = "UNVERIFIED"
+
+
+class Integrity(NamedTuple):
+    """The answer for one entry, and why, in a sentence."""
+
+    answer: str
+    message: str
+
+
+def check_integrity(reader: Reader, log: int, index: int, policy: Policy | None) -> Integrity:
+    """Check one entry by proof. Raises Unavailable; what is wrong with the store is the answer."""
+    where = f"entry {log}/{index}"
+    if policy is None:
+        return Integrity(UNVERIFIED, "no policy says whose signatures to trust")
+    guarded = GuardedReader(reader)
+    try:
+        info = next((info for info in guarded.logs() if info.log == log), None)
+        if info is None:
+            return Integrity(TAMPERED, f"the store has no log {log}")
+        keys = policy.keys_of(info.origin)
+        if not keys:
+            return Integrity(UNVERIFIED, f"the policy names no key of the log {info.origin}")
+        stored = guarded.covering_checkpoint(log, index + 1)
+        if stored is None:
+            return Integrity(UNVERIFIED, f"no checkpoint covers {where}")
+        checkpoint = open_stored(stored, info.origin, keys)
+        if isinstance(checkpoint, Refused):
+            answer = UNVERIFIED if checkpoint.code == "unknown_key" else TAMPERED
+            return Integrity(answer, f"the checkpoint over {where}: {checkpoint.message}")
+        leaf = guarded.leaf(log, index)
+        if read_record(log, leaf).index != index:
+            return Integrity(TAMPERED, f"{where} holds the leaf of another index")
+        proof = inclusion_proof(guarded.hashes(log, checkpoint.size), index, checkpoint.size)
+        verify_inclusion(leaf_hash(leaf), index, checkpoint.size, proof, checkpoint.root)
+    except InvalidProof:
+        return Integrity(TAMPERED, f"{where} is not what the signed tree head covers")
+    except NotFound as error:
+        if guarded.complete:
+            return Integrity(TAMPERED, f"{where} cannot be proven: {error}")
+        return Integrity(UNVERIFIED, f"the bundle has no proof for {where}")
+    except Unavailable:
+        raise
+    except (StoreCorrupt, AuditError) as error:
+        return Integrity(TAMPERED, f"{where}: {error}")
+    return Integrity(VERIFIED, f"{where} is under the signed tree head of size {checkpoint.size}")
+
+
+def worst(answers: list[Integrity]) -> Integrity:
+    """The sum of several: TAMPERED if one is, else UNVERIFIED if one is, else VERIFIED."""
+    for answer in (TAMPERED, UNVERIFIED):
+        for found in answers:
+            if found.answer == answer:
+                return found
+    return answers[0]

@@ -1,0 +1,95 @@
+"""The answers of a prediction's replay: each for itself, never one green tick."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from audit.event.values import Value, fields_to_json, to_json
+from audit.lineage.compare import IDENTICAL, WITHIN_TOLERANCE
+from audit.lineage.integrity import VERIFIED
+from audit.lineage.predictions import Prediction
+from audit.lineage.served import Served
+
+NOT_REPRODUCIBLE = "NOT_REPRODUCIBLE"
+AS_SERVED_ONLY = "AS_SERVED_ONLY"
+MATCHES = "MATCHES"
+"""Model and code: the bytes found are those whose digest was recorded."""
+
+
+@dataclass(frozen=True)
+class PredictionReplay:
+    """The answers, each for itself.
+
+    `integrity`: VERIFIED, UNVERIFIED, TAMPERED.  `model`: MATCHES, MISSING, DIGEST_MISMATCH,
+    NOT_USED (the code does not use the registered artifact), UNKNOWN.  `code`: MATCHES,
+    UNAVAILABLE.  `environment`: SAME, DIFFERENT, UNKNOWN.  `features`: AS_SERVED_ONLY.
+    `output`: IDENTICAL, WITHIN_TOLERANCE, SAME_DECISION, DIVERGED, NOT_REPRODUCIBLE, and why in
+    `reasons`; `messages` has a sentence for what is not as it should be.
+    `what_if`: what was changed on purpose; then `output` says what that did.
+    """
+
+    prediction_id: str
+    prediction: Prediction | None
+    integrity: str
+    model: str = "UNKNOWN"
+    code: str = "UNAVAILABLE"
+    environment: str = "UNKNOWN"
+    features: str = AS_SERVED_ONLY
+    output: str = NOT_REPRODUCIBLE
+    reasons: tuple[str, ...] = ()
+    messages: tuple[str, ...] = ()
+    environment_differences: tuple[str, ...] = ()
+    replayed: Served | None = None
+    raised: str | None = None
+    max_ulps: int | None = None
+    max_difference: float | None = None
+    what_if: Mapping[str, Any] | None = None
+
+    @property
+    def ok(self) -> bool:
+        """True when the record is verified and the same came out; of a what-if, anything at all."""
+        if self.integrity != VERIFIED:
+            return False
+        if self.what_if is not None:
+            return self.output != NOT_REPRODUCIBLE
+        return self.model == MATCHES and self.output in (IDENTICAL, WITHIN_TOLERANCE)
+
+    @property
+    def exit_code(self) -> int:
+        """0 when `ok`, else 1."""
+        return 0 if self.ok else 1
+
+    def to_json(self) -> dict[str, Any]:
+        """As in INTERFACE "Verdicts", with what it stands on."""
+        recorded = None if self.prediction is None else self.prediction.to_json()
+        return {
+            "prediction": self.prediction_id,
+            "integrity": self.integrity,
+            "model": self.model,
+            "code": self.code,
+            "environment": self.environment,
+            "features": self.features,
+            "output": self.output,
+            "reasons": list(self.reasons),
+            "messages": list(self.messages),
+            "environment_differences": list(self.environment_differences),
+            "recorded": recorded,
+            "replayed_output": None if self.replayed is None else to_json(self.replayed.value),
+            "replayed_error": self.raised,
+            "max_ulps": self.max_ulps,
+            "max_difference": to_json(self.max_difference),
+            "what_if": self.what_if,
+        }
+
+
+class WhatIf(NamedTuple):
+    """What to change on purpose: features by name, and the model version to run instead."""
+
+    features: Mapping[str, Value]
+    against: str | None
+
+    def to_json(self) -> dict[str, Any] | None:
+        """The changes; None when there are none."""
+        if not self.features and self.against is None:
+            return None
+        return {"set": fields_to_json(self.features), "against": self.against}
