@@ -1,9 +1,9 @@
-"""What an emitter put and the ledger does not have yet: in the spool file, and in a queue in memory.
+"""What an emitter put and the ledger does not have yet: in the spool file, and in a queue.
 
-One side puts, under a lock; the other, one thread, takes groups in the same order and says when they
-are sealed. The queue is bounded: what does not fit is read back from the file when its turn comes.
-The files are bounded too: emptied when all is sealed, and followed by a new one when one grows while
-there is always something waiting.
+One side puts, under a lock; the other, one thread, takes groups in the same order and says when
+they are sealed. The queue is bounded: what does not fit is read back from the file when its turn
+comes. The files are bounded too: emptied when all is sealed, and followed by a new one when one
+grows while there is always something waiting.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ class Backlog:
         self._spool = self._new_spool()
         # A full file, and how many events had been put when the next one was begun.
         self._full: deque[tuple[int, Spool]] = deque()
-        self._queue: deque[Message] = deque()
+        self._queue: deque[tuple[bytes, bytes | None]] = deque()
         # Where in the file the events begin that did not fit the queue; None when all did.
         self._unread_at: int | None = None
         self._group: list[Message] = []
@@ -74,7 +74,7 @@ class Backlog:
         spool.append(encode_record(sequence, event, signature))
         if self._unread_at is None:
             if len(self._queue) < QUEUE_EVENTS:
-                self._queue.append(Message(event, signature))
+                self._queue.append((event, signature))
             else:
                 self._unread_at = start
         self.put_count += 1
@@ -90,7 +90,7 @@ class Backlog:
         if not self._group:
             size = min(len(self._queue), limit)
             if size:
-                self._group = [self._queue.popleft() for _ in range(size)]
+                self._group = [Message(*self._queue.popleft()) for _ in range(size)]
             elif self._unread_at is not None:
                 self._group = self._read_back(self._unread_at, limit)
         return self._group

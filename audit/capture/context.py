@@ -34,7 +34,7 @@ class _Inherit(Enum):
 INHERIT: Final = _Inherit.INHERIT
 """Stands for an option that was not given; None means "nobody", "no reason" and so on."""
 
-Text = str | None | Literal[_Inherit.INHERIT]
+Text = str | Literal[_Inherit.INHERIT] | None
 
 
 class Context(NamedTuple):
@@ -65,7 +65,7 @@ def context(
     transaction: Text = INHERIT,
     request_id: Text = INHERIT,
     trace_id: Text = INHERIT,
-    valid_time: ValidTime | None | Literal[_Inherit.INHERIT] = INHERIT,
+    valid_time: ValidTime | Literal[_Inherit.INHERIT] | None = INHERIT,
 ) -> Iterator[Context]:
     """Fill these into all events emitted inside the block, unless a call says otherwise.
 

@@ -205,7 +205,7 @@ def _make_key(key: Path, secret: bytes | None) -> None:
 
 
 def _appear(private: Path, public: Path) -> bool:
-    """Give a finished file its name, unless that is taken. Dies anywhere: the name is never half."""
+    """Give a finished file its name unless that is taken; the name never means half a file."""
     try:
         os.link(private, public)
     except FileExistsError:
@@ -277,10 +277,11 @@ def _write_policy(policy: Path, vkey: str) -> bool:
 
     if policy.exists():
         return False
+    text = Policy.from_vkey(vkey).to_text()
     private = policy.with_name(f".{policy.name}.{os.getpid()}.{secrets.token_hex(8)}")
     try:
         with open(private, "x", encoding="utf-8") as file:
-            file.write(Policy.from_vkeys(vkey).to_text())
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:

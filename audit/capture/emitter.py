@@ -8,22 +8,21 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
-from datetime import date, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 from uuid import uuid4
 
 from audit.capture import processes
-from audit.capture.context import current, valid_time_us
+from audit.capture.context import current
 from audit.capture.embedded import open_for_writing, passphrase_of
+from audit.capture.options import Options, envelope, json_defaults
 from audit.capture.sealer import Sealer
 from audit.errors import InvalidInput, Unavailable
 from audit.event.build import Built, data_event, new_event_id, record_event, schema_event
 from audit.event.envelope import Event, encode_event
 from audit.event.schema import DeclaredSchema, declare
-from audit.event.times import format_time
-from audit.event.types import RECORD_TYPES
+from audit.event.types import DATA_TYPES, RECORD_TYPES
 from audit.store import clock_us, sqlite_path
 from audit.store.contract import Status
 from audit.tlog.keyfile import read_key
@@ -39,28 +38,10 @@ SPOOL_FOLDER = "audit-spool"
 DEFAULT_SOURCE = "app"
 KAFKA = "kafka://"
 
+EMITTED_TYPES = DATA_TYPES | RECORD_TYPES
+"""What an application may say; the rest is the log's own, or sent by itself when needed."""
+
 _log = logging.getLogger("audit.capture")
-
-
-class Options(TypedDict, total=False):
-    """What every call may say besides; what it does not say comes from `audit.context`.
-
-    `valid_time` is an aware datetime, a date (00:00 UTC) or RFC 3339 text; without one it is the
-    moment of the call, and None means the time it is recorded. `supersedes` is the id of the event
-    that this one corrects. `subject` says whose personal data it is.
-    """
-
-    actor: str | None
-    reason: str | None
-    valid_time: datetime | date | str | None
-    transaction: str | None
-    supersedes: str | None
-    event_id: str | None
-    subject: str | None
-    source: str | None
-
-
-_OPTIONS: Final = frozenset(Options.__annotations__)
 
 
 class Emitter:
@@ -199,8 +180,10 @@ class Emitter:
     ) -> str:
         """A record that is no change of data: `prediction`, `model.run`, `review` and so on."""
         if type not in RECORD_TYPES:
-            raise InvalidInput(f"{type[:64]!r} is no type of record: {', '.join(sorted(RECORD_TYPES))}")
-        fields = self._envelope(options)
+            raise InvalidInput(
+                f"{type[:64]!r} is no type of record: {', '.join(sorted(RECORD_TYPES))}"
+            )
+        fields = envelope(options, self.source, self._clock)
         return self._send(
             record_event(type, data, entity_type=entity_type, entity_key=entity_key, **fields)
         )
@@ -211,17 +194,12 @@ class Emitter:
 
         if not isinstance(event, Mapping):
             raise InvalidInput(f"an event is a dict, not {type(event).__name__}")
-        context = current()
-        now_us = self._clock() if context.valid_time_us is None else context.valid_time_us
-        filled: dict[str, Any] = {
-            "valid_time": format_time(now_us),
-            "actor": context.actor,
-            "reason": context.reason,
-            "transaction_id": context.transaction,
-            "request_id": context.request_id,
-            "trace_id": context.trace_id,
-        }
-        return self._send(Built(*event_from_json({**filled, **event}, source=self.source)))
+        type_ = event.get("type")
+        if not isinstance(type_, str) or type_ not in EMITTED_TYPES:
+            listed = ", ".join(sorted(EMITTED_TYPES))
+            raise InvalidInput(f"type {type_!r:.64} is not emitted by applications: {listed}")
+        filled = {**json_defaults(self._clock), **event}
+        return self._send(event_from_json(filled, source=self.source))
 
     def frame(
         self, entity: str, df: "pandas.DataFrame", *, key: Any = None, **options: Unpack[Options]
@@ -325,55 +303,36 @@ class Emitter:
         image: str,
         options: Options,
     ) -> str:
+        declared = self._declared.get(entity) if self._declared else None
+        if options:
+            fields = envelope(options, self.source, self._clock)
+            return self._send(
+                data_event(
+                    op, entity, key, before=before, after=after, image=image, declared=declared,
+                    **fields,
+                )
+            )  # fmt: skip
+        # The same without options, written out: the dict in between takes as long as the encoding.
+        actor, reason, transaction, request_id, trace_id, valid_us = current()
         return self._send(
             data_event(
                 op,
                 entity,
                 key,
+                event_id=new_event_id(),
+                source=self.source,
                 before=before,
                 after=after,
                 image=image,
-                declared=self._declared.get(entity) if self._declared else None,
-                **self._envelope(options),
+                declared=declared,
+                valid_time_us=self._clock() if valid_us is None else valid_us,
+                actor=actor,
+                reason=reason,
+                transaction_id=transaction,
+                request_id=request_id,
+                trace_id=trace_id,
             )
         )
-
-    def _envelope(self, options: Options) -> dict[str, Any]:
-        context = current()
-        valid_us = context.valid_time_us
-        fields: dict[str, Any] = {
-            "event_id": new_event_id(),
-            "source": self.source,
-            "valid_time_us": self._clock() if valid_us is None else valid_us,
-            "actor": context.actor,
-            "reason": context.reason,
-            "transaction_id": context.transaction,
-            "request_id": context.request_id,
-            "trace_id": context.trace_id,
-        }
-        if options:
-            self._apply(options, fields)
-        return fields
-
-    def _apply(self, options: Options, fields: dict[str, Any]) -> None:
-        given: dict[str, Any] = dict(options)
-        unknown = given.keys() - _OPTIONS
-        if unknown:
-            raise InvalidInput(
-                f"there is no option {', '.join(sorted(unknown))}; "
-                f"there are {', '.join(sorted(_OPTIONS))}"
-            )
-        for name in ("actor", "reason", "supersedes", "subject"):
-            if name in given:
-                fields[name] = given[name]
-        if "transaction" in given:
-            fields["transaction_id"] = given["transaction"]
-        for name in ("event_id", "source"):
-            if given.get(name) is not None:
-                fields[name] = given[name]
-        if "valid_time" in given:
-            valid_time = given["valid_time"]
-            fields["valid_time_us"] = None if valid_time is None else valid_time_us(valid_time)
 
     def _send(self, built: Built) -> str:
         sealer = self._live()

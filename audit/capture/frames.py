@@ -11,7 +11,8 @@ from audit.event.values import Value, key_text, normalize_fields
 if TYPE_CHECKING:
     import pandas
 
-    from audit.capture.emitter import Emitter, Options
+    from audit.capture.emitter import Emitter
+    from audit.capture.options import Options
 
 Row = dict[str, Value]
 

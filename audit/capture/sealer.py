@@ -1,8 +1,8 @@
 """The thread that seals what an emitter has put, many events in one transaction.
 
-The first event goes at once; while they come fast, one transaction with one checkpoint is made every
-GROUP_PAUSE_S. When the ledger cannot be reached, events wait in the spool, the thread tries again
-with growing pauses, and `flush` says what is wrong.
+The first event goes at once; while they come fast, one transaction with one checkpoint is made
+every GROUP_PAUSE_S. When the ledger cannot be reached, events wait in the spool, the thread tries
+again with growing pauses, and `flush` says what is wrong.
 
 A crash anywhere: what is in the spool is sealed by the next writer, and what of it was sealed
 already is dropped there as a duplicate. Writing the spool is the only step that matters to that.

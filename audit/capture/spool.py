@@ -4,10 +4,10 @@
     first-line = "attestory spool v1 " destination SP crc LF
                   destination: the origin of the ledger that the events are for
                   crc: of the line before it, 8 hex digits
-    record  = mark length crc body
+    record  = mark crc length body
     mark    = 4 bytes, F5 E1 0D 0A: never in UTF-8 text, so a reader finds the next record again
-    length  = 4 bytes, of the body
     crc     = 4 bytes, of length and body (CRC-32 of zlib and IEEE 802.3)
+    length  = 4 bytes, of the body
     body    = sequence flags [signature] event
     sequence = 8 bytes, the producer sequence, 0 where there is none
     flags   = 1 byte: 1 the event has a sequence, 2 a signature of 68 bytes follows
@@ -28,6 +28,7 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -47,9 +48,11 @@ MAX_SPOOL_BYTES = 2**30
 """How many bytes may wait in one file; beyond, the store has been away for too long."""
 MAX_CREATE_ATTEMPTS = 100
 
-_HEAD = struct.Struct(">4sII")
-_BODY = struct.Struct(">QB")
+_HEAD = struct.Struct(">4sI")
 _LENGTH = struct.Struct(">I")
+_BODY = struct.Struct(">QB")
+_START = struct.Struct(">IQB")
+_HEAD_BYTES = _HEAD.size + _LENGTH.size
 _ZEROS_BLOCK = 65_536
 
 Bytes = bytes | mmap.mmap
@@ -91,12 +94,11 @@ def read_first_line(data: Bytes) -> tuple[str, int] | None:
 def encode_record(sequence: int | None, event: bytes, signature: bytes | None) -> bytes:
     """The bytes of one record."""
     flags = 0 if sequence is None else HAS_SEQUENCE
-    if signature is None:
-        body = _BODY.pack(sequence or 0, flags) + event
-    else:
-        body = _BODY.pack(sequence or 0, flags | HAS_SIGNATURE) + signature + event
-    length = len(body)
-    return _HEAD.pack(MARK, length, zlib.crc32(body, zlib.crc32(_LENGTH.pack(length)))) + body
+    if signature is not None:
+        flags |= HAS_SIGNATURE
+        event = signature + event
+    start = _START.pack(_BODY.size + len(event), sequence or 0, flags)
+    return _HEAD.pack(MARK, zlib.crc32(event, zlib.crc32(start))) + start + event
 
 
 def read_records(data: Bytes, start: int, stop: int) -> Iterator[Read]:
@@ -119,22 +121,22 @@ def read_records(data: Bytes, start: int, stop: int) -> Iterator[Read]:
 
 
 def _record_at(data: Bytes, at: int, stop: int) -> Read | None:
-    start = at + _HEAD.size
-    if start > stop:
+    start = at + _HEAD_BYTES
+    if start + _BODY.size > stop:
         return None
-    mark, length, crc = _HEAD.unpack_from(data, at)
+    mark, crc = _HEAD.unpack_from(data, at)
+    length, sequence, flags = _START.unpack_from(data, at + _HEAD.size)
     end = start + length
     if mark != MARK or not _BODY.size <= length <= MAX_BODY_BYTES or end > stop:
         return None
-    body = data[start:end]
-    if zlib.crc32(body, zlib.crc32(_LENGTH.pack(length))) != crc:
+    if zlib.crc32(data[at + _HEAD.size : end]) != crc:
         return None
-    sequence, flags = _BODY.unpack_from(body)
-    at_event = _BODY.size + (SIGNATURE_BYTES if flags & HAS_SIGNATURE else 0)
-    if flags > HAS_SEQUENCE + HAS_SIGNATURE or at_event > length:
+    at_signature = start + _BODY.size
+    at_event = at_signature + (SIGNATURE_BYTES if flags & HAS_SIGNATURE else 0)
+    if flags > HAS_SEQUENCE + HAS_SIGNATURE or at_event > end:
         return None
-    signature = body[_BODY.size : at_event] or None
-    waiting = Waiting(sequence if flags & HAS_SEQUENCE else None, body[at_event:], signature)
+    signature = data[at_signature:at_event] or None
+    waiting = Waiting(sequence if flags & HAS_SEQUENCE else None, data[at_event:end], signature)
     return Read(end, waiting)
 
 
@@ -148,13 +150,12 @@ def _next_record(data: Bytes, at: int, stop: int) -> int:
 
 
 def _is_torn(data: Bytes, at: int, stop: int) -> bool:
-    rest = data[at : min(stop, at + _HEAD.size)]
-    if len(rest) < _HEAD.size:
-        if MARK[: len(rest)] == rest[: len(MARK)]:
+    rest = data[at : min(stop, at + _HEAD_BYTES)]
+    if MARK[: len(rest)] == rest[: len(MARK)]:
+        if len(rest) < _HEAD_BYTES:
             return True
-    else:
-        mark, length, _ = _HEAD.unpack(rest)
-        if mark == MARK and length <= MAX_BODY_BYTES and at + _HEAD.size + length > stop:
+        (length,) = _LENGTH.unpack_from(rest, _HEAD.size)
+        if length <= MAX_BODY_BYTES and at + _HEAD_BYTES + length > stop:
             return True
     blocks = (data[i : min(stop, i + _ZEROS_BLOCK)] for i in range(at, stop, _ZEROS_BLOCK))
     return all(block.count(0) == len(block) for block in blocks)
@@ -172,10 +173,10 @@ class Spool:
         self.path = path
         self.end = 0
         self._descriptor = descriptor
-        self._write = _writer()
+        self._write = _write_function()
         self._torn = False
-        self._append(first_line)
-        self.end = self.start = len(first_line)
+        self.append(first_line)
+        self.start = self.end
 
     @classmethod
     def create(cls, folder: Path, destination: str, new_name: Callable[[], str]) -> Self:
@@ -193,7 +194,7 @@ class Spool:
                     continue
                 try:
                     return cls(path, descriptor, first_line)
-                except OSError:
+                except Unavailable:
                     os.unlink(path)
                     os.close(descriptor)
                     raise
@@ -201,8 +202,8 @@ class Spool:
             raise Unavailable(f"cannot write the spool in {folder}: {error.strerror}") from None
         raise Unavailable(f"cannot keep a file in the spool {folder}: other processes remove it")
 
-    def append(self, record: bytes) -> int:
-        """Write one record; returns where it ends. Raises Unavailable: then nothing of it stays."""
+    def append(self, record: bytes) -> None:
+        """Write one record. Raises Unavailable: then nothing of it stays."""
         end = self.end + len(record)
         if end > MAX_SPOOL_BYTES:
             raise Unavailable(
@@ -210,25 +211,18 @@ class Spool:
                 "nothing more can be emitted before the store is reachable again"
             )
         try:
-            self._append(record)
-        except OSError as error:
-            raise Unavailable(f"cannot write the spool {self.path}: {error.strerror}") from None
-        self.end = end
-        return end
-
-    def _append(self, record: bytes) -> None:
-        if self._torn:
-            self._cut()
-        try:
-            written = self._write(self._descriptor, record)
+            if self._torn:
+                self._cut()
+            written = self._write(self._descriptor, record, len(record))
             if written != len(record):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError:
+                raise _write_error(written)
+        except OSError as error:
             # A full disk may have taken a part. It must go, or the next record stands behind it.
             self._torn = True
             with contextlib.suppress(OSError):
                 self._cut()
-            raise
+            raise Unavailable(f"cannot write the spool {self.path}: {error.strerror}") from None
+        self.end = end
 
     def _cut(self) -> None:
         os.ftruncate(self._descriptor, self.end)
@@ -280,24 +274,25 @@ def try_lock(descriptor: int) -> bool:
     return True
 
 
-def _writer() -> Callable[[int, bytes], int]:
-    """write(2) without giving away the interpreter's lock.
+@cache
+def _write_function() -> Callable[[int, bytes, int], int]:
+    """write(2) without giving away the interpreter's lock; -1 when it fails.
 
-    `os.write` lets go of it for the two microseconds that a write into the page cache takes, and
-    then waits up to 5 ms (sys.getswitchinterval) to get it back from the thread that seals. While
-    both are at work, that would be nearly all the time an emit takes.
+    `os.write` lets go of the lock for the two microseconds that a write into the page cache takes,
+    and then waits up to 5 ms (sys.getswitchinterval) to get it back from the thread that seals.
+    While both are at work, that would be nearly all the time an emit takes.
     """
     import ctypes
 
     write = ctypes.PyDLL(None, use_errno=True).write
     write.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t)
     write.restype = ctypes.c_ssize_t
+    return write
 
-    def append(descriptor: int, data: bytes) -> int:
-        written: int = write(descriptor, data, len(data))
-        if written < 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
-        return written
 
-    return append
+def _write_error(written: int) -> OSError:
+    """Why a write did not take all: what the system says; a part taken means a full disk."""
+    import ctypes
+
+    number = ctypes.get_errno() if written < 0 else errno.ENOSPC
+    return OSError(number, os.strerror(number))

@@ -1,0 +1,1 @@
+"""What producers say: events, their payloads and schemas, and producers' signatures."""

@@ -24,6 +24,9 @@ MAX_SCHEMA_FIELDS = 4_096
 MAX_NAME_BYTES = 255
 MAX_FIXED_BYTES = 64_000
 
+UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+"""What the logical type uuid holds."""
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _PRIMITIVES = frozenset({"boolean", "int", "long", "float", "double", "bytes", "string"})
 _LOGICAL = {
@@ -58,6 +61,13 @@ class AvroType:
     """Bytes of a fixed; None for a decimal on bytes."""
     precision: int = 0
     scale: int = 0
+
+    @property
+    def inner(self) -> "AvroType":
+        """The type of what a nullable, an array or a map holds; every parsed one has it."""
+        if self.item is None:
+            raise InvalidInput(f"a {self.kind} holds no other type")
+        return self.item
 
 
 @dataclass(frozen=True, slots=True, eq=False)

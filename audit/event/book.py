@@ -18,7 +18,8 @@ from audit.event.canonical import (
     builtin,
     schema_hash,
 )
-from audit.event.codec import decode_whole, decoder_of, encoder_of
+from audit.event.codec_read import decode_whole, decoder_of
+from audit.event.codec_write import encoder_of
 from audit.event.declared import aliases_of, change_decoder, encode_change, row_type_of
 from audit.event.fields import decode_fields, encode_fields
 from audit.event.row import Change, decode_row, encode_row

@@ -1,4 +1,4 @@
-"""Datasets with a schema of their own: declaring it, and the schema that its changes are written in.
+"""Datasets with a schema of their own: declaring it, and what their changes are written in.
 
 A declared schema is an Avro record, one field a column. A change of a row is a record around it:
 
@@ -17,7 +17,8 @@ from typing import Any
 from audit.errors import FormatError, InvalidInput, LimitExceeded
 from audit.event.avrotype import AvroType, parse_type
 from audit.event.canonical import canonical_schema, schema_hash
-from audit.event.codec import Decoder, Encoder, decoder_of, encoder_of
+from audit.event.codec_read import Decoder, decoder_of
+from audit.event.codec_write import Encoder, encoder_of
 from audit.event.normal import named
 from audit.event.row import FULL, MAX_ROW_BYTES, PATCH, Change
 

@@ -163,24 +163,69 @@ def decimal_of(unscaled: int, scale: int) -> Decimal:
 def decode_fields(data: bytes, pos: int) -> tuple[dict[str, Value], int]:
     """A list of fields at `pos`: (dict, position after it). Raises FormatError, LimitExceeded."""
     out: dict[str, Value] = {}
-    while True:
-        count, pos, end = decode_count(data, pos, MIN_FIELD_BYTES)
-        if count == 0:
+    try:
+        while True:
+            count, pos, end = decode_count(data, pos, MIN_FIELD_BYTES)
+            if count:
+                pos = _decode_block(data, pos, count, out)
             if end is not None and end != pos:
-                raise FormatError("an empty block of fields claims bytes")
-            return out, pos
-        for _ in range(count):
-            size, start = decode_size(data, pos)
-            pos = start + size
-            raw = data[start:pos]
-            name = _texts.get(raw)
-            if name is None:
-                name = _decoded_name(raw)
-            if name in out:
-                raise FormatError(f"field {name[:64]!r} is there twice")
-            out[name], pos = decode_value(data, pos)
-        if end is not None and end != pos:
-            raise FormatError("a block of fields is not as long as it claims")
+                raise FormatError("a block of fields is not as long as it claims")
+            if not count:
+                return out, pos
+    except (IndexError, struct.error):
+        raise FormatError("the bytes end inside a field") from None
+    except UnicodeDecodeError:
+        raise FormatError("a field holds text that is not UTF-8") from None
+
+
+def _decode_block(data: bytes, pos: int, count: int, out: dict[str, Value]) -> int:
+    """Read `count` fields into `out`; returns the position after them.
+
+    No slice is checked by itself: one that reaches past the end leaves `pos` there, and the next
+    index fails, at the latest that of the number which ends the list.
+    """
+    known = _texts
+    for _ in range(count):
+        size = data[pos]
+        if size & 0x81:
+            size, pos = decode_size(data, pos)
+        else:
+            size >>= 1
+            pos += 1
+        end = pos + size
+        raw = data[pos:end]
+        name = known.get(raw)
+        if name is None:
+            name = _decoded_name(raw)
+        if name in out:
+            raise FormatError(f"field {name[:64]!r} is there twice")
+        branch = data[end]
+        pos = end + 1
+        if branch == 8:
+            size = data[pos]
+            if size & 0x81:
+                size, pos = decode_size(data, pos)
+            else:
+                size >>= 1
+                pos += 1
+            end = pos + size
+            out[name] = str(data[pos:end], "utf-8")
+            pos = end
+        elif branch == 4:
+            byte = data[pos]
+            if byte < 0x80:
+                out[name] = (byte >> 1) ^ -(byte & 1)
+                pos += 1
+            else:
+                out[name], pos = decode_long(data, pos)
+        elif branch == 6:
+            (out[name],) = _unpack_double(data, pos)
+            pos += 8
+        elif branch == 0:
+            out[name] = None
+        else:
+            out[name], pos = decode_value(data, end)
+    return pos
 
 
 def _decoded_name(raw: bytes) -> str:

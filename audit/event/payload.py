@@ -12,7 +12,7 @@ from audit.errors import FormatError, InvalidInput, LimitExceeded, UnknownSchema
 from audit.event.avrotype import AvroType
 from audit.event.book import PayloadSchema, SchemaBook, compiled
 from audit.event.canonical import builtin, canonical_schema
-from audit.event.codec import Encoder, encoder_of
+from audit.event.codec_write import Encoder, encoder_of
 from audit.event.envelope import MAX_EVENT_BYTES, Event
 from audit.event.fields import encode_fields
 from audit.event.normal import named

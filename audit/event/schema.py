@@ -1,4 +1,4 @@
-"""Everything about payload schemas in one place: canonical JSON, declared datasets, a log's book."""
+"""Payload schemas, all in one place: canonical JSON, declared datasets, a log's book."""
 
 from audit.event.book import PayloadSchema, SchemaBook
 from audit.event.canonical import (

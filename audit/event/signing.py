@@ -46,8 +46,8 @@ def check_event(
 ) -> tuple[SignatureCheck, Verifier | None]:
     """What the signature proves, given the keys that the caller trusts.
 
-    The verifier is the key that signed (VALID) or is claimed to have (INVALID); else None. Keys with
-    the same id are all tried.
+    The verifier is the key that signed (VALID) or is claimed to have (INVALID); else None. Keys
+    with the same id are all tried.
     """
     if signature is None:
         return SignatureCheck.UNSIGNED, None

@@ -145,7 +145,8 @@ def _from_json(obj: Any, depth: int, budget: list[int]) -> Value:
         if read is not None:
             if type(item) is not str:
                 raise InvalidInput(f"{key} holds a string, not {_kind_of(item)}")
-            return read(item)
+            found: Value = read(item)
+            return found
     depth += 1
     if depth > MAX_DEPTH:
         raise LimitExceeded(f"value is nested deeper than {MAX_DEPTH} levels")

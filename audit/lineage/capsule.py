@@ -56,7 +56,7 @@ class Capsule(NamedTuple):
     `document`: the capsule's bytes.  `blobs`: pickled objects it refers to by digest.
     `watched`: (namespace, name, object) of every captured name: when one is bound to another object
     the capsule is out of date.  `changeable`: captured values that could change in place, and as
-    what they were captured.
+    what they were captured.  `modules`: the top-level modules that are used.
     """
 
     document: bytes
@@ -65,6 +65,7 @@ class Capsule(NamedTuple):
     watched: tuple[tuple[Mapping[str, object], str, object], ...]
     changeable: tuple[tuple[object, str], ...]
     missing: tuple[str, ...]
+    modules: frozenset[str]
 
     def is_current(self) -> bool:
         """Whether every captured name still means what it meant. Costs a lookup a name."""
@@ -97,6 +98,7 @@ def capture(function: Callable[..., object], subject: Subject) -> Capsule:
         tuple(work.watched),
         tuple(work.changeable),
         tuple(work.missing),
+        frozenset(work.modules),
     )
 
 
@@ -118,6 +120,7 @@ class _Work:
         self.blobs: dict[str, bytes] = {}
         self.watched: list[tuple[Mapping[str, object], str, object]] = []
         self.changeable: list[tuple[object, str]] = []
+        self.modules: set[str] = {_top_level(type(subject.model).__module__)}
         self._ids: dict[int, str] = {}
         self._waiting: list[tuple[str, types.FunctionType]] = []
 
@@ -201,9 +204,11 @@ class _Work:
         if thing is subject.wrapper:
             return {"is": "function", "id": "0"}
         if isinstance(thing, types.ModuleType):
+            self.modules.add(_top_level(thing.__name__))
             return _module(thing, code)
         known = _installed_attribute(thing)
         if known is not None:
+            self.modules.add(_top_level(known["module"]))
             return known
         if isinstance(thing, types.FunctionType):
             return {"is": "function", "id": self.function_id(thing)}
@@ -232,6 +237,7 @@ class _Work:
             return {"is": "missing"}
         digest = digest_of(data)
         self.blobs[digest] = data
+        self.modules.add(_top_level(type(thing).__module__))
         return {"is": "pickle", "digest": digest}
 
 
@@ -252,6 +258,10 @@ class _CellView(Mapping[str, object]):
 
     def __len__(self) -> int:
         return 1
+
+
+def _top_level(module: str) -> str:
+    return module.partition(".")[0]
 
 
 def _fingerprint(thing: object) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from audit.event.values import Value
-from audit.lineage.served import Served
+from audit.lineage.forms import Served
 
 IDENTICAL = "IDENTICAL"
 WITHIN_TOLERANCE = "WITHIN_TOLERANCE"

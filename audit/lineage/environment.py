@@ -6,6 +6,7 @@ Cheap and local: nothing is imported for it, and no network is used.
 import platform
 import sys
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib import metadata
 
 USUAL_PACKAGES = ("numpy", "pandas", "scipy", "sklearn")
@@ -41,7 +42,15 @@ def package_version(module: str) -> str | None:
     try:
         return metadata.version(module)
     except (metadata.PackageNotFoundError, ValueError):
-        return None
+        pass
+    # The package has another name than its module (scikit-learn, sklearn); this looks at them all.
+    named = _distributions().get(module)
+    return metadata.version(named[0]) if named else None
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    return metadata.packages_distributions()
 
 
 def differences(recorded: Mapping[str, object], now: Mapping[str, object]) -> list[str]:

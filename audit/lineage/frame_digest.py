@@ -33,6 +33,7 @@ from audit.errors import InvalidInput
 from audit.event.values import dumps, normalize
 
 FRAME_ALGORITHM = "frame-v1"
+ARRAY_ALGORITHM = "array-v1"
 _NAN = struct.pack("<d", float("nan"))
 
 

@@ -24,6 +24,7 @@ from audit.lineage import compare as compared
 from audit.lineage.capsule import FORMAT
 from audit.lineage.compare import compare
 from audit.lineage.environment import differences
+from audit.lineage.forms import Served
 from audit.lineage.integrity import TAMPERED, VERIFIED, Integrity, check_integrity, worst
 from audit.lineage.models import FoundModel, find_models
 from audit.lineage.predictions import (
@@ -33,7 +34,6 @@ from audit.lineage.predictions import (
     read_prediction,
 )
 from audit.lineage.rerun import TIME_LIMIT_S, Reply, Request, rerun
-from audit.lineage.served import Served
 from audit.lineage.verdict import MATCHES, NOT_REPRODUCIBLE, PredictionReplay, WhatIf
 from audit.replay.books import Books
 from audit.replay.points import Cut, resolve
@@ -71,8 +71,9 @@ def replay_prediction(
 
     `prediction_id`: the event id, or SOURCE:ID, or prediction/ID. `cut`: as known then; default the
     head. `tolerance`: see `compare`. "What if" is asked by `set_features` (name -> value) and
-    `against` (NAME@VERSION). Raises NotFound, Ambiguous, InvalidInput for a prediction or a feature that is not
-    there, Unavailable when store or blobs cannot be reached; all else is in the answer.
+    `against` (NAME@VERSION).
+    Raises NotFound, Ambiguous, InvalidInput for a prediction or a feature that is not there,
+    Unavailable when store or blobs cannot be reached; all else is in the answer.
     """
     if tolerance is not None and not 0 <= tolerance < float("inf"):
         raise InvalidInput("a tolerance is a number of 0 or more")

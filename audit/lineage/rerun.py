@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, NamedTuple
 from audit.errors import Unavailable
 from audit.event.values import Value, fields_to_json, from_json
 from audit.lineage import runner
-from audit.lineage.served import Form, Served
+from audit.lineage.forms import Form, Served
 
 TIME_LIMIT_S = 120
 """How long one replay may take, with loading the model and its packages."""

@@ -24,28 +24,15 @@ import datetime as dt
 import sys
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from audit.errors import FormatError, InvalidInput, LimitExceeded
 from audit.event.values import Value, normalize
-
-MAX_DEPTH = 32
-"""How deep lists and dictionaries of features and outputs may nest."""
-MAX_CELLS = 1_000_000
-"""How many cells a form may ask `rebuild` for."""
-
-Form = dict[str, Any] | None
+from audit.lineage.forms import MAX_CELLS, MAX_DEPTH, Arrays, Form, Served, with_items
 
 _PLAIN = (type(None), bool, int, float, str, bytes, Decimal)
 _ARRAY_KINDS = "biufMmSU"
-
-
-class Served(NamedTuple):
-    """A plain value, and the form that makes the very object of it again."""
-
-    value: Value
-    form: Form
 
 
 def describe(thing: object, depth: int = 0) -> Served:
@@ -72,7 +59,7 @@ def describe(thing: object, depth: int = 0) -> Served:
     if "pandas" in sys.modules:
         from audit.lineage import served_frames
 
-        found = served_frames.describe(thing, depth)
+        found = served_frames.describe(thing, depth, _ARRAYS)
         if found is not None:
             return found
     raise InvalidInput(
@@ -122,7 +109,7 @@ def _rebuild(value: Any, form: Form) -> Any:
         return rebuilder(value, form)
     from audit.lineage import served_frames
 
-    return served_frames.rebuild(value, form)
+    return served_frames.rebuild(value, form, _ARRAYS)
 
 
 def _describe_dict(thing: Mapping[object, object], depth: int) -> Served:
@@ -162,13 +149,6 @@ def _rebuild_sequence(value: Any, form: dict[str, Any]) -> Any:
     forms = form.get("items", {})
     items = [_rebuild(item, forms.get(str(i))) for i, item in enumerate(value)]
     return tuple(items) if form["is"] == "tuple" else items
-
-
-def with_items(form: dict[str, Any], forms: Mapping[str, Form]) -> dict[str, Any]:
-    """The form, with the forms of its items if there are any."""
-    if forms:
-        form["items"] = forms
-    return form
 
 
 def _describe_datetime(thing: dt.datetime) -> Served:
@@ -295,3 +275,4 @@ _REBUILDERS: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
     "numpy": _rebuild_scalar,
     "tuple": _rebuild_sequence,
 }
+_ARRAYS = Arrays(_describe_array, _rebuild_array)

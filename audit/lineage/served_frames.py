@@ -19,8 +19,7 @@ from typing import Any
 
 from audit.errors import FormatError, InvalidInput
 from audit.event.values import Value, normalize
-from audit.lineage import served
-from audit.lineage.served import MAX_CELLS, Served
+from audit.lineage.forms import MAX_CELLS, Arrays, Served, with_items
 
 _NULLABLE = frozenset(
     ["boolean", "Float32", "Float64"] + [f"{u}Int{w}" for u in ("", "U") for w in (8, 16, 32, 64)]
@@ -28,7 +27,7 @@ _NULLABLE = frozenset(
 _NAMES = (str, int, type(None))
 
 
-def describe(thing: object, depth: int) -> Served | None:
+def describe(thing: object, depth: int, arrays: Arrays) -> Served | None:
     """The value and form of a pandas object; None when it is not one."""
     import pandas
 
@@ -41,13 +40,13 @@ def describe(thing: object, depth: int) -> Served | None:
         bare = thing.tz_convert("UTC").tz_localize(None) if zone else thing
         return Served(bare.isoformat(), {"is": "timestamp", "unit": thing.unit, "tz": zone})
     if type(thing) is pandas.Series:
-        return _describe_series(thing, depth)
+        return _describe_series(thing, depth, arrays)
     if type(thing) is pandas.DataFrame:
-        return _describe_frame(thing, depth)
+        return _describe_frame(thing, depth, arrays)
     return None
 
 
-def rebuild(value: Any, form: dict[str, Any]) -> Any:
+def rebuild(value: Any, form: dict[str, Any], arrays: Arrays) -> Any:
     """The pandas object again. Raises FormatError on a form of another kind."""
     import pandas
 
@@ -60,13 +59,13 @@ def rebuild(value: Any, form: dict[str, Any]) -> Any:
         stamp = pandas.Timestamp(value).as_unit(form["unit"])
         return stamp if form["tz"] is None else stamp.tz_localize("UTC").tz_convert(form["tz"])
     if kind == "series":
-        return _rebuild_series(value, form)
+        return _rebuild_series(value, form, arrays)
     if kind == "frame":
-        return _rebuild_frame(value, form)
+        return _rebuild_frame(value, form, arrays)
     raise FormatError(f"a form of the unknown kind {kind!r:.40}; a newer version wrote it")
 
 
-def _describe_frame(frame: Any, depth: int) -> Served:
+def _describe_frame(frame: Any, depth: int, arrays: Arrays) -> Served:
     names = list(frame.columns)
     if not names or any(type(n) is not str for n in names) or len(set(names)) != len(names):
         raise InvalidInput("a frame of features needs columns with distinct names that are strings")
@@ -80,23 +79,23 @@ def _describe_frame(frame: Any, depth: int) -> Served:
         cells, column = _describe_column(frame.iloc[:, position], depth)
         value[name] = cells[0] if len(cells) == 1 else cells
         columns.append({"name": name, **column})
-    axis = _describe_axis(frame.index, depth)
+    axis = _describe_axis(frame.index, depth, arrays)
     labels = {"labels": str(frame.columns.dtype), "label": frame.columns.name}
     form = {"is": "frame", "columns": columns, "index": axis, "rows": len(frame), **labels}
     return Served(value, form)
 
 
-def _rebuild_frame(value: Any, form: dict[str, Any]) -> Any:
+def _rebuild_frame(value: Any, form: dict[str, Any], arrays: Arrays) -> Any:
     import pandas
 
     rows, columns = form["rows"], form["columns"]
-    index = _rebuild_axis(form["index"])
+    index = _rebuild_axis(form["index"], arrays)
     if sorted(c["name"] for c in columns) != sorted(value) or len(index) != rows:
         raise FormatError("the recorded form has other columns or rows than the recorded value")
     series = {}
     for column in columns:
         cells = value[column["name"]]
-        made = _rebuild_column([cells] if rows == 1 else cells, column)
+        made = _rebuild_column([cells] if rows == 1 else cells, column, arrays)
         # The dtype is given: pandas would make strings of an object column that holds only such.
         series[column["name"]] = pandas.Series(made, index=index, dtype=made.dtype)
     frame = pandas.DataFrame(series, index=index)
@@ -105,12 +104,12 @@ def _rebuild_frame(value: Any, form: dict[str, Any]) -> Any:
     return frame
 
 
-def _describe_series(series: Any, depth: int) -> Served:
+def _describe_series(series: Any, depth: int, arrays: Arrays) -> Served:
     if type(series.name) not in _NAMES:
         raise InvalidInput(f"a series named {series.name!r:.80}; its name must be a string or None")
-    cells, column = _describe_column(series, depth)
+    cells, column = _describe_column(series, depth, arrays)
     form: dict[str, Any] = {"is": "series", "column": column, "name": series.name}
-    form["index"] = _describe_axis(series.index, depth)
+    form["index"] = _describe_axis(series.index, depth, arrays)
     labels = list(series.index)
     if all(type(label) is str for label in labels) and len(set(labels)) == len(labels):
         form["labelled"] = True
@@ -118,27 +117,27 @@ def _describe_series(series: Any, depth: int) -> Served:
     return Served(cells, form)
 
 
-def _rebuild_series(value: Any, form: dict[str, Any]) -> Any:
+def _rebuild_series(value: Any, form: dict[str, Any], arrays: Arrays) -> Any:
     import pandas
 
-    index = _rebuild_axis(form["index"])
+    index = _rebuild_axis(form["index"], arrays)
     cells = [value[label] for label in index] if form.get("labelled") else value
-    made = _rebuild_column(cells, form["column"])
+    made = _rebuild_column(cells, form["column"], arrays)
     return pandas.Series(made, index=index, name=form["name"], dtype=made.dtype)
 
 
-def _describe_axis(index: Any, depth: int) -> dict[str, Any]:
+def _describe_axis(index: Any, depth: int, arrays: Arrays) -> dict[str, Any]:
     import pandas
 
     if isinstance(index, pandas.MultiIndex) or type(index.name) not in _NAMES:
         raise InvalidInput("a frame of features needs a plain index; call reset_index() first")
     if isinstance(index, pandas.RangeIndex):
         return {"range": [index.start, index.stop, index.step], "name": index.name}
-    cells, column = _describe_column(index.to_series(), depth)
+    cells, column = _describe_column(index.to_series(), depth, arrays)
     return {"column": column, "cells": cells_to_json(cells), "name": index.name}
 
 
-def _rebuild_axis(axis: dict[str, Any]) -> Any:
+def _rebuild_axis(axis: dict[str, Any], arrays: Arrays) -> Any:
     import pandas
 
     if "range" in axis:
@@ -146,7 +145,7 @@ def _rebuild_axis(axis: dict[str, Any]) -> Any:
         if len(range(start, stop, step)) > MAX_CELLS:
             raise FormatError("the recorded form asks for too many rows")
         return pandas.RangeIndex(start, stop, step, name=axis["name"])
-    made = _rebuild_column(cells_from_json(axis["cells"]), axis["column"])
+    made = _rebuild_column(cells_from_json(axis["cells"]), axis["column"], arrays)
     return pandas.Index(made, name=axis["name"], dtype=made.dtype)
 
 
@@ -164,14 +163,14 @@ def cells_from_json(cells: list[Any]) -> list[Value]:
     return [from_json(cell) for cell in cells]
 
 
-def _describe_column(series: Any, depth: int) -> tuple[list[Value], dict[str, Any]]:
+def _describe_column(series: Any, depth: int, arrays: Arrays) -> tuple[list[Value], dict[str, Any]]:
     """The plain cells of a column, and its dtype with what the cells alone do not say."""
     import numpy
     import pandas
 
     dtype = series.dtype
     if isinstance(dtype, pandas.CategoricalDtype):
-        cells, inner = _describe_column(dtype.categories.to_series(), depth)
+        cells, inner = _describe_column(dtype.categories.to_series(), depth, arrays)
         form = {"dtype": "category", "ordered": dtype.ordered, "categories": cells_to_json(cells)}
         return normalize_cells(series.cat.codes.tolist()), {**form, "column": inner}
     if str(dtype) in _NULLABLE:
@@ -185,10 +184,10 @@ def _describe_column(series: Any, depth: int) -> tuple[list[Value], dict[str, An
         kind = {"dtype": "string", "nan": dtype.na_value is not pandas.NA}
         return normalize_cells(cells), {**kind, "storage": dtype.storage}
     if isinstance(dtype, numpy.dtype):
-        flat = served.describe(series.to_numpy().copy(), depth)
+        flat = arrays.describe(series.to_numpy().copy(), depth)
         assert flat.form is not None and isinstance(flat.value, list)
         form = {"dtype": flat.form["dtype"]}
-        return flat.value, served.with_items(form, flat.form.get("items", {}))
+        return flat.value, with_items(form, flat.form.get("items", {}))
     if isinstance(dtype, pandas.DatetimeTZDtype):
         counts = series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy().view("i8")
         form = {"dtype": f"<M8[{dtype.unit}]", "tz": str(dtype.tz)}
@@ -196,12 +195,14 @@ def _describe_column(series: Any, depth: int) -> tuple[list[Value], dict[str, An
     raise InvalidInput(f"a column of dtype {dtype} cannot be recorded exactly; convert it first")
 
 
-def _rebuild_column(cells: list[Any], column: dict[str, Any]) -> Any:
+def _rebuild_column(cells: list[Any], column: dict[str, Any], arrays: Arrays) -> Any:
     import pandas
 
     dtype = column["dtype"]
     if dtype == "category":
-        categories = _rebuild_column(cells_from_json(column["categories"]), column["column"])
+        categories = _rebuild_column(
+            cells_from_json(column["categories"]), column["column"], arrays
+        )
         kind = pandas.CategoricalDtype(
             pandas.Index(categories, dtype=categories.dtype), ordered=column["ordered"]
         )
@@ -213,7 +214,7 @@ def _rebuild_column(cells: list[Any], column: dict[str, Any]) -> Any:
     if dtype in _NULLABLE:
         return _rebuild_nullable(cells, dtype)
     form: dict[str, Any] = {"is": "array", "dtype": dtype, "shape": [len(cells)]}
-    made = served.rebuild(cells, served.with_items(form, column.get("items", {})))
+    made = arrays.rebuild(cells, with_items(form, column.get("items", {})))
     if "tz" not in column:
         return made
     return pandas.DatetimeIndex(made).tz_localize("UTC").tz_convert(column["tz"]).array

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from audit.event.values import Value, fields_to_json, to_json
 from audit.lineage.compare import IDENTICAL, WITHIN_TOLERANCE
+from audit.lineage.forms import Served
 from audit.lineage.integrity import VERIFIED
 from audit.lineage.predictions import Prediction
-from audit.lineage.served import Served
 
 NOT_REPRODUCIBLE = "NOT_REPRODUCIBLE"
 AS_SERVED_ONLY = "AS_SERVED_ONLY"

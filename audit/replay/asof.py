@@ -1,7 +1,7 @@
 """The rows of a dataset, or one row, at a cut, on either axis.
 
-A dataset is read in one pass (`onepass`). Where there are more keys than ROWS_IN_MEMORY, each key
-is read on its own instead, in byte order: flat memory, more queries.
+A dataset is read in one pass (`onepass`). Where there are more keys than ROWS_IN_MEMORY, so many at
+a time are folded, in byte order, each time in a pass of its own: bounded memory, more passes.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,16 +9,16 @@ from typing import NamedTuple
 
 from audit.event.times import format_time
 from audit.replay.columns import ColumnMode, Naming
-from audit.replay.fold import NOTHING, Position, Row, advance, fold, in_force
+from audit.replay.fold import NOTHING, Position, Row, State, advance, in_force
 from audit.replay.known import require_dataset, require_recorded
-from audit.replay.onepass import OnePass
+from audit.replay.onepass import OnePass, batches
 from audit.replay.points import Cut, resolve
 from audit.replay.refs import Ref
 from audit.replay.steps import Steps
 from audit.store.contract import Reader
 
 ROWS_IN_MEMORY = 250_000
-"""Keys folded in memory at once; beyond, rows are read key by key."""
+"""Keys folded in memory at once."""
 MAX_HINT_ENTRIES = 1_000
 """Entries looked at to find out whether a dataset was imported later than its valid times."""
 
@@ -47,6 +47,7 @@ class Dataset:
         self.undecodable = read.undecodable
         self.columns: tuple[str, ...] = tuple(sorted(read.fields))
         self._steps = steps
+        self._rows_in_memory = rows_in_memory
         self._states = read.states(steps)
         self._only: frozenset[str] | None = None
 
@@ -65,15 +66,19 @@ class Dataset:
 
     def _all_rows(self) -> Iterator[tuple[str, Row]]:
         if self._states is not None:
-            for key in sorted(self._states, key=str.encode):
-                row = self._states[key].row
-                if row is not None:
-                    yield key, row
+            yield from _sorted_rows(self._states)
             return
-        for key in self._steps.keys():  # noqa: SIM118 - it reads the store, it is no dict's
-            row = fold(self._steps.of_key(key), self.valid_at_us).row
-            if row is not None:
-                yield key, row
+        for some in batches(self._steps.keys(), max(1, self._rows_in_memory)):
+            read = OnePass(self.valid_at_us, len(some))
+            read.read(self._steps, frozenset(some))
+            yield from _sorted_rows(read.states(self._steps) or {})
+
+
+def _sorted_rows(states: dict[str, State]) -> Iterator[tuple[str, Row]]:
+    for key in sorted(states, key=str.encode):
+        row = states[key].row
+        if row is not None:
+            yield key, row
 
 
 def dataset(

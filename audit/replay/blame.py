@@ -16,7 +16,7 @@ class Said(NamedTuple):
     """The entry behind something: its place, and who said it. Times in microseconds."""
 
     log: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     recorded_time_us: int
     valid_time_us: int
     event_id: str

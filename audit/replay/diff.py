@@ -20,7 +20,7 @@ from audit.replay.refs import Ref
 from audit.replay.steps import Steps, trusted_record
 from audit.store.contract import Reader
 
-MAX_SINGLE_KEYS = 1_000
+MAX_SINGLE_KEYS = 200
 """Up to so many touched keys are read each on its own; for more the dataset is read twice."""
 
 

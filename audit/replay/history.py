@@ -41,7 +41,7 @@ class Version(NamedTuple):
     """
 
     log: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     leaf_hash: bytes
     recorded_time_us: int
     valid_time_us: int

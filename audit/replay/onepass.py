@@ -1,11 +1,17 @@
 """One pass over all events of a dataset: memory holds its rows, not its events.
 
 A key whose events must fold in another order than they were recorded in (one of them is superseded,
-or is valid before one that was recorded earlier) is noted, and read again on its own at the end.
+or is valid before one recorded earlier) is noted, and its events are read again at the end.
 """
+
+from collections.abc import Container, Iterable, Iterator
+from itertools import islice
 
 from audit.replay.fold import NOTHING, State, Step, advance, fold
 from audit.replay.steps import Steps
+
+KEYS_READ_AGAIN = 20_000
+"""Keys whose events are held in memory at once when they are read again."""
 
 
 class OnePass:
@@ -26,9 +32,9 @@ class OnePass:
         self._folded_to_us: dict[str, int] = {}
         self._truncated_to_us: int | None = None
 
-    def read(self, steps: Steps) -> None:
-        """Read everything below the cut."""
-        for step in steps.all():
+    def read(self, steps: Steps, keys: Container[str] | None = None) -> None:
+        """Read everything below the cut, or all of these keys."""
+        for step in steps.all(keys):
             self.take(step)
 
     def take(self, step: Step) -> None:
@@ -103,6 +109,14 @@ class OnePass:
             return None
         states = {**self._live, **self._gone}
         again = self._again | states.keys() if self._all_again else self._again
-        for key in again:
-            states[key] = fold(steps.of_key(key), self._valid_at_us)
+        for some in batches(again, KEYS_READ_AGAIN):
+            for key, own in steps.of_keys(some).items():
+                states[key] = fold(own, self._valid_at_us)
         return states
+
+
+def batches(keys: Iterable[str], count: int) -> Iterator[list[str]]:
+    """The keys in lists of at most `count`."""
+    rest = iter(keys)
+    while some := list(islice(rest, count)):
+        yield some

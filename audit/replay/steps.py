@@ -5,7 +5,7 @@ columns only find entries: what an entry is about is read from its leaf, and com
 """
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator
 
 from audit.errors import InvalidInput, StoreCorrupt
 from audit.event.row import Change
@@ -17,6 +17,8 @@ from audit.replay.fold import DATA_PREFIX, OPS, Position, Step
 from audit.replay.points import Cut
 from audit.store.contract import Located, Reader
 
+MAX_SINGLE_KEYS = 50
+"""Up to so many keys are read each on its own; for more the entity type is walked through once."""
 ANY_KEY = "\ud800"
 """Stands for whatever key; no key is this, as it is no UTF-8."""
 
@@ -48,7 +50,25 @@ class Steps:
         steps = [self.step(record) for record in records]
         if not self.naming.moved:
             return steps
-        return [self._renamed(step, self._names_of(steps)) for step in steps]
+        names = self._names_of(steps)
+        return [self._renamed(step, names) for step in steps]
+
+    def of_keys(self, keys: Iterable[str]) -> dict[str, list[Step]]:
+        """As `of_key` for several keys: one by one when they are few, else in one walk."""
+        wanted = frozenset(keys)
+        if len(wanted) <= MAX_SINGLE_KEYS:
+            return {key: self.of_key(key) for key in wanted}
+        found: dict[str, list[Step]] = {key: [] for key in wanted}
+        keyless: list[Step] = []
+        for step in self.all(wanted):
+            event = step.record.event
+            if event is None or event.entity_key is None:
+                keyless.append(step)
+            else:
+                found[event.entity_key].append(step)
+        if keyless:
+            found = {k: sorted(own + keyless, key=lambda s: s.order) for k, own in found.items()}
+        return found
 
     def _names_of(self, steps: list[Step]) -> frozenset[str]:
         """The names of the declared schemas behind a key's events."""
@@ -57,21 +77,23 @@ class Steps:
             return names
         return self.naming.names_of_dataset()
 
-    def all(self, start: Mapping[int, int] | None = None) -> Iterator[Step]:
-        """The events of all keys in recorded order, from these sizes on if given. Flat memory."""
-        streams = []
-        for log, size in self.cut.sizes.items():
-            first = 0 if start is None else start.get(log, 0)
-            if first < size:
-                streams.append(self._of_log(log, first, size))
+    def all(self, keys: Container[str] | None = None) -> Iterator[Step]:
+        """The events of all keys, or of these keys, in recorded order, with the truncates.
+
+        Flat memory; one walk over the entity type, however many keys are asked for.
+        """
+        streams = [self._of_log(log, size, keys) for log, size in self.cut.sizes.items() if size]
         if len(streams) == 1:
             return streams[0]
         return heapq.merge(*streams, key=lambda step: step.order)
 
-    def _of_log(self, log: int, first: int, size: int) -> Iterator[Step]:
-        located = self.reader.entity(log, self.entity_type, None, size, first)
+    def _of_log(self, log: int, size: int, keys: Container[str] | None) -> Iterator[Step]:
+        located = self.reader.entity(log, self.entity_type, None, size)
         names = self.naming.names_of_dataset() if self.naming.moved else None
         for record in self._records(log, located):
+            key = None if record.event is None else record.event.entity_key
+            if keys is not None and key is not None and key not in keys:
+                continue
             step = self.step(record)
             yield step if names is None else self._renamed(step, names)
 

@@ -11,8 +11,10 @@ Layouts: `audit.log.entry` and `audit.event.envelope`.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
+from operator import itemgetter
+from typing import Any
 
 from audit.event.envelope import (
     EVENT_PREFIX,
@@ -24,26 +26,27 @@ from audit.event.envelope import (
 from audit.event.wire import LENGTHS
 from audit.log.entry import LEAF_PREFIX as ENTRY_PREFIX
 from audit.log.entry import SIGNATURE_BYTES
-from audit.store.contract import StoredEntry
 from audit.tlog.hashing import HASH_BYTES
 
 MAX_REMEMBERED = 4_096
 """Combinations of type, source and entity type, and producers, that the lane knows at once."""
 
-MIN_INDEX = 64
-"""Below it an index takes one byte; the lane knows only the longer form."""
+MIN_NUMBER = 64
+"""Below it an index or a time takes one byte; the lane knows only the longer form."""
 
-_MIN_TIME_US = 64
 _TEXTS = 6
 _MIN_EVENT_BYTES = 64
-_MAX_EVENT_BYTES = len(LENGTHS) - 1
+_EVENT = 0
 
 _NULL = b"\x00"
 _SOME = b"\x02"
 _FOUR_NULLS = bytes(4)
 _LOW = tuple(bytes((low << 1 | 0x80,)) for low in range(64))
 """First byte of a zigzag varint of 64 or more, by the number's lowest six bits."""
-_ID_LENGTHS = (b"", *LENGTHS[1 : MAX_EVENT_ID_BYTES + 1])
+_ID_LENGTHS = {size: LENGTHS[size] for size in range(1, MAX_EVENT_ID_BYTES + 1)}
+_source_and_id = itemgetter(5, 6)
+_SIZES = tuple(length + EVENT_PREFIX for length in LENGTHS)
+"""The event's length, of two bytes from 64 on, and what an event begins with."""
 _KEY_LENGTHS = tuple(_SOME + length for length in LENGTHS[: MAX_KEY_BYTES + 1])
 # kind EVENT, schema_hash event.v1, no source, no reason
 _MIDDLE = _NULL + _SOME + EVENT_SCHEMA_HASH + _NULL + _NULL
@@ -56,10 +59,7 @@ _EVEN = b"".join(b"\\x%02x" % low for low in range(0, 128, 2))
 _EVEN_MORE = b"".join(b"\\x%02x" % low for low in range(128, 256, 2))
 # A valid time of eight bytes is one between 1979 and 3111: inside every limit.
 _VALID_TIME = rb"(?:\x00|\x02[\x80-\xff]{7}[\x01-\x7f])"
-_SCHEMA = rb"(?:\x00|\x02.{32})"
-_match_without_texts = re.compile(_VALID_TIME + rb"\x00{6}" + _SCHEMA, re.DOTALL).match
 _match_valid_time = re.compile(_VALID_TIME).match
-_match_schema = re.compile(_SCHEMA, re.DOTALL).match
 _is_sequence = re.compile(
     rb"\x00|\x02(?:[%b]|[%b][\x80-\xff]{0,7}[\x01-\x7f])" % (_EVEN, _EVEN_MORE)
 ).fullmatch
@@ -87,6 +87,7 @@ class FastRows:
         self._with_key: dict[tuple[str | None, bytes | None, str | None], bytes] = {}
         self._without_key: dict[tuple[str | None, bytes | None, str | None], bytes] = {}
         self._producers: set[bytes] = set()
+        self._links = b"\xff"  # matches nothing
 
     def learn(self, event: Event) -> None:
         """Remember what an accepted event has in common with others like it."""
@@ -107,36 +108,33 @@ class FastRows:
             if len(producer) < 64 and len(self._producers) < MAX_REMEMBERED:
                 self._producers.add(_NULL + _NULL + _SOME + LENGTHS[len(producer)] + producer)
 
-    def scan(self, rows: Sequence[StoredEntry], at: int, out: Scanned) -> int:
-        """Take rows from `at` on while they are recognised; gives the number of the first other."""
-        index, last_us, prev_hash = self.index, self.last_us, self.prev_hash
-        if index < MIN_INDEX or last_us < _MIN_TIME_US:
-            return at
-        index_high, us_high, index_tail, us_tail = -1, -1, b"", b""
-        with_key, without_key, producers = self._with_key, self._without_key, self._producers
-        add_leaf_hash, add_id_hash = out.leaf_hashes.append, out.id_hashes.append
+    def scan(self, rows: Sequence[Any], at: int, following: Iterator[Any], out: Scanned) -> int:
+        """Take rows from `at` on while they are recognised; gives the number of the first other.
+
+        `following` gives the rows from `at` on; the first other one is taken from it, too. The walk
+        must stand at an index and a time of MIN_NUMBER or more.
+        """
+        index, last_us, prev_hash, links = self.index, self.last_us, self.prev_hash, self._links
+        index_high, us_high, index_tail, us_tail, head = -1, -1, b"", b"", 0
+        with_key, without_key, add_hash = self._with_key, self._without_key, out.leaf_hashes.append
         try:
-            for row in rows[at:] if at else rows:
-                # In the order of `contract.StoredEntry`.
+            for row in following:
+                # Shifting refuses all but integers, and there is one integer 0: types are checked.
                 index_, leaf, us, kind, type_, source, event_id, entity, key, signature = row
-                if index_ != index or kind != 0 or us <= last_us or not event_id:
+                if index_ != index or kind is not _EVENT or us <= last_us:
                     break
-                if not type(index_) is type(kind) is type(us) is int or type(leaf) is not bytes:
-                    break
-                if index >> 6 != index_high:
-                    index_high = index >> 6
-                    index_tail = _varint(index_high)
-                if us >> 6 != us_high:
-                    us_high = us >> 6
-                    us_tail = _varint(us_high)
-                size = len(leaf) - _HEAD_BYTES - len(index_tail) - len(us_tail)
-                middle = _UNSIGNED
+                if index_ >> 6 != index_high or us >> 6 != us_high:
+                    index_high, us_high = index_ >> 6, us >> 6
+                    index_tail, us_tail = _varint(index_high), _varint(us_high)
+                    head = _HEAD_BYTES + len(index_tail) + len(us_tail)
+                size = len(leaf) - head
+                middle = b""
                 if signature is not None:
                     size -= len(_SIGNED) - len(_UNSIGNED) + SIGNATURE_BYTES
                     middle = _SIGNED + signature
                     if len(signature) != SIGNATURE_BYTES:
                         break
-                if not _MIN_EVENT_BYTES <= size <= _MAX_EVENT_BYTES or not event_id.isascii():
+                if size < _MIN_EVENT_BYTES or not event_id.isascii():
                     break
                 if key is None:
                     about = without_key[type_, source, entity]
@@ -147,53 +145,49 @@ class FastRows:
                 expected = b"".join(
                     (
                         ENTRY_PREFIX, _LOW[index & 63], index_tail, _LOW[us & 63], us_tail,
-                        prev_hash, middle, LENGTHS[size], EVENT_PREFIX,
+                        prev_hash, middle or _UNSIGNED, _SIZES[size],
                         _ID_LENGTHS[len(event_id)], event_id, about,
                     )
                 )  # fmt: skip
-                if not leaf.startswith(expected) or not _rest_ok(leaf, len(expected), producers):
+                end = _match_valid_time(leaf, len(expected)).end()  # type: ignore[union-attr]
+                # No encoding of these fields begins another one: so this is the known one.
+                if not leaf.startswith(links, end):
+                    links = _links_at(leaf, end)
+                end += len(links)
+                low = leaf[end]
+                if low < 0x80:
+                    rest = leaf[end + 1 + (low >> 1) :]
+                else:
+                    high = leaf[end + 1]
+                    rest = leaf[end + 2 + ((low & 0x7F) >> 1 | high << 6) :]
+                    if not 0 < high < 0x80:
+                        break
+                if low & 1:
+                    break
+                if not leaf.startswith(expected) or not (rest == _FOUR_NULLS or self._ends(rest)):
                     break
                 prev_hash = sha256(b"\x00" + leaf).digest()
-                add_leaf_hash(prev_hash)
-                add_id_hash(hash((source, event_id)))
+                add_hash(prev_hash)
                 if signature is not None:
                     out.signed.append((index, leaf[-size:], signature))
                 last_us = us
                 index += 1
         except (AttributeError, IndexError, KeyError, TypeError, ValueError):
             pass  # a value of another type, length or combination: not a row for this lane
-        at += index - self.index
-        self.index, self.last_us, self.prev_hash = index, last_us, prev_hash
-        return at
+        taken = at + index - self.index
+        out.id_hashes.extend(map(hash, map(_source_and_id, rows[at:taken])))
+        self.index, self.last_us, self.prev_hash, self._links = index, last_us, prev_hash, links
+        return taken
+
+    def _ends(self, rest: bytes) -> bool:
+        """Whether an event may end so: no subject, no encryption, a known producer, its count."""
+        end = 4 + (rest[3] >> 1)
+        return rest[:end] in self._producers and _is_sequence(rest, end) is not None
 
 
-def _rest_ok(leaf: bytes, at: int, producers: set[bytes]) -> bool:
-    """Whether the event goes on after its entity key, and ends, as a strict decoder wants it."""
-    match = _match_without_texts(leaf, at)
-    at = match.end() if match else _skip_texts(leaf, at)
-    low = leaf[at]
-    if low & 1:
-        return False
-    if low < 0x80:
-        at += 1 + (low >> 1)
-    else:
-        high = leaf[at + 1]
-        if not 0 < high < 0x80:
-            return False
-        at += 2 + ((low & 0x7F) >> 1 | high << 6)
-    rest = leaf[at:]
-    if rest == _FOUR_NULLS:
-        return True
-    end = 4 + (rest[3] >> 1)
-    return rest[:end] in producers and _is_sequence(rest, end) is not None
-
-
-def _skip_texts(leaf: bytes, at: int) -> int:
-    """The position after valid time, six texts and payload schema. Raises IndexError otherwise."""
-    match = _match_valid_time(leaf, at)
-    if match is None:
-        raise IndexError
-    at = match.end()
+def _links_at(leaf: bytes, at: int) -> bytes:
+    """Six texts and the payload schema, as encoded. Raises IndexError for what is not short."""
+    begin = at
     for _ in range(_TEXTS):
         branch = leaf[at]
         at += 1
@@ -203,10 +197,13 @@ def _skip_texts(leaf: bytes, at: int) -> int:
             if branch != 2 or length & 0x81 or not text.isascii():
                 raise IndexError
             at += 1 + len(text)
-    match = _match_schema(leaf, at)
-    if match is None:
+    if leaf[at] == 2:
+        at += HASH_BYTES
+    elif leaf[at]:
         raise IndexError
-    return match.end()
+    if at >= len(leaf):
+        raise IndexError
+    return leaf[begin : at + 1]
 
 
 def _varint(number: int) -> bytes:

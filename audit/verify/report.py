@@ -5,6 +5,9 @@ from collections.abc import Iterator, Sequence
 from audit.verify.codes import NOT_PROVEN, meaning
 from audit.verify.findings import Finding, LogReport, Report, Verdict
 
+MAX_SHOWN_PER_CODE = 3
+"""Findings of one code that are shown."""
+
 _HEADLINES = {
     Verdict.OK: "OK: nothing was changed, dropped or reordered",
     Verdict.TAMPERED: "TAMPERED: what is stored is not what was recorded",
@@ -32,9 +35,11 @@ def _lines(report: Report) -> Iterator[str]:
 
 def _log_lines(log: LogReport) -> Iterator[str]:
     yield f"log {log.origin or '(without a name)'}"
-    yield f"  entries     {log.size:,}" + (
-        f", checked from {log.first_index:,} on" if log.first_index else ""
-    )
+    first = min((f.index for f in log.findings if f.index is not None), default=None)
+    if first is not None:
+        yield f"  FIRST BAD ENTRY {first}"
+    start = f", checked from {log.first_index:,} on" if log.first_index else ""
+    yield f"  entries     {log.size:,}{start}"
     if log.root_hash is not None:
         yield f"  root hash   {log.root_hash.hex()}"
     yield f"  signed      {_signed(log)}"
@@ -51,19 +56,27 @@ def _log_lines(log: LogReport) -> Iterator[str]:
 def _signed(log: LogReport) -> str:
     if not log.verified_size:
         return "no signed checkpoint agrees with the entries"
-    words = f"the first {log.verified_size:,}" if log.verified_size < log.size else "all"
-    words += f" entries, by {log.checkpoints:,} stored checkpoints that agree"
+    which = "all entries" if log.verified_size == log.size else f"the first {log.verified_size:,}"
+    words = f"{which}, by {_count(log.checkpoints, 'stored checkpoint')}"
     if log.external_checkpoints:
-        words += f" and {log.external_checkpoints:,} from elsewhere"
+        words += f" and {_count(log.external_checkpoints, 'checkpoint')} from elsewhere"
     return words
 
 
 def _listed(word: str, findings: Sequence[Finding], indent: str = "") -> Iterator[str]:
-    """Each finding with its place; each code explained once."""
-    explained: set[str] = set()
+    """The first finding of each code with what it means, and how many more there are of it."""
+    by_code: dict[str, list[Finding]] = {}
     for finding in findings:
-        place = "" if finding.index is None else f" at entry {finding.index}"
-        yield f"{indent}{word:<11} {finding.code}{place}: {finding.message}"
-        if finding.code not in explained:
-            explained.add(finding.code)
-            yield f"{indent}{'':<11} {meaning(finding.code)}"
+        by_code.setdefault(finding.code, []).append(finding)
+    for code, same in by_code.items():
+        place = "" if same[0].index is None else f" at entry {same[0].index}"
+        yield f"{indent}{word:<11} {code}{place}: {same[0].message}"
+        for finding in same[1 : MAX_SHOWN_PER_CODE - (len(same) > MAX_SHOWN_PER_CODE)]:
+            yield f"{indent}{'':<11} {finding.message}"
+        if len(same) > MAX_SHOWN_PER_CODE:
+            yield f"{indent}{'':<11} and more of these; --json lists them"
+        yield f"{indent}{'':<11} {meaning(code)}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

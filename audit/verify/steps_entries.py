@@ -4,7 +4,7 @@
 column says is computed again from the leaf; every entry is decoded in full.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from audit.log.intake import CONFLICT_REASON
 from audit.store.contract import StoredEntry
 from audit.tlog.hashing import LEAF_PREFIX
 from audit.verify.evidence import Evidence
-from audit.verify.fast_rows import FastRows, Scanned
+from audit.verify.fast_rows import MIN_NUMBER, FastRows, Scanned
 from audit.verify.findings import Notes
 from audit.verify.steps_ids import SpilledIds, place_of
 from audit.verify.steps_producers import ProducerWalk
@@ -76,9 +76,10 @@ class EntryWalk:
     def take(self, rows: Sequence[StoredEntry]) -> list[bytes]:
         """The leaf hashes of these rows, as far as no entry before them is missing."""
         leaf_hashes: list[bytes] = []
+        following = iter(rows)
         at = 0
         while at < len(rows):
-            at = self._take_fast(rows, at, leaf_hashes)
+            at = self._take_fast(rows, at, following, leaf_hashes)
             if at < len(rows):
                 self._check_row(rows[at], leaf_hashes)
                 at += 1
@@ -86,15 +87,28 @@ class EntryWalk:
         self._hashes, self._places = [], []
         return leaf_hashes
 
-    def _take_fast(self, rows: Sequence[StoredEntry], at: int, leaf_hashes: list[bytes]) -> int:
+    def _take_fast(
+        self,
+        rows: Sequence[StoredEntry],
+        at: int,
+        following: Iterator[StoredEntry],
+        leaf_hashes: list[bytes],
+    ) -> int:
         """Take what the fast lane recognises, up to the first row that it does not."""
         fast = self.fast
-        if fast is None or self.lost or self._prev_hash is None or self.index >= MAX_PLACED_INDEX:
+        if (
+            fast is None
+            or self.lost
+            or self._prev_hash is None
+            or not MIN_NUMBER <= self.index < MAX_PLACED_INDEX
+            or self._time_us < MIN_NUMBER
+        ):
+            next(following)
             return at
         first = fast.index = self.index
         fast.last_us, fast.prev_hash = self._time_us, self._prev_hash
         scanned = Scanned(leaf_hashes, self._hashes)
-        at = fast.scan(rows, at, scanned)
+        at = fast.scan(rows, at, following, scanned)
         if fast.index > first:
             self.index, self._time_us, self._prev_hash = fast.index, fast.last_us, fast.prev_hash
             start = place_of(self._log_ordinal, first)

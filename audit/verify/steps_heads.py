@@ -4,6 +4,7 @@ Stored checkpoints come in order of size beside the entries; those from elsewher
 Both are compared at the moment the tree has just their size, so nothing is kept.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,9 +21,6 @@ from audit.verify.steps_checkpoint import Refused, open_stored
 
 NEVER = 1 << 64
 """A size that no tree has."""
-
-MAX_DIFFERING = 100
-"""Checkpoints that disagree which are remembered; one is enough for the verdict."""
 
 
 class Scope(NamedTuple):
@@ -60,7 +58,9 @@ class Heads:
         self._next: StoredCheckpoint | None = None
         self._beyond: StoredCheckpoint | None = None
         self._external = sorted(external, key=lambda checkpoint: checkpoint.size)
-        self._differing: list[tuple[str, int, int]] = []
+        # Only the smallest size that differs says where; the later ones must differ too.
+        self._differing: dict[str, tuple[int, int]] = {}
+        self._more_differing: Counter[str] = Counter()
         self._proven: Checkpoint | None = None
         self.stored_valid = 0
         """Size of the newest stored checkpoint that a pinned key signed, up to the cut."""
@@ -103,9 +103,13 @@ class Heads:
         self.reach(self._scope.cut, None)
         self._look_beyond()
         note_rolled_back(self._external, self._scope.cut, self._notes)
-        for code, begin, size in self._differing:
+        for code, (begin, size) in self._differing.items():
             index = self._evidence.first_bad(begin, size)
-            self._notes.add(code, index, _differs(code, begin, size, index))
+            words = _differs(code, begin, size, index)
+            more = self._more_differing[code]
+            if more:
+                words += f"; {more:,} later one{'s do' if more > 1 else ' does'} not fit either"
+            self._notes.add(code, index, words)
 
     def check_prefix(self, earlier: Sequence[Checkpoint]) -> None:
         """Checkpoints from elsewhere below the start of a resumed check: proven by consistency."""
@@ -135,9 +139,11 @@ class Heads:
         evidence = self._evidence
         if checkpoint.root != root:
             begin = evidence.external_agreed if external else evidence.agreed
-            if len(self._differing) < MAX_DIFFERING:
-                code = "history_rewritten" if external else "checkpoint_differs"
-                self._differing.append((code, begin, checkpoint.size))
+            code = "history_rewritten" if external else "checkpoint_differs"
+            if code in self._differing:
+                self._more_differing[code] += 1
+            else:
+                self._differing[code] = (begin, checkpoint.size)
             return
         evidence.agreed = checkpoint.size
         self._proven = checkpoint

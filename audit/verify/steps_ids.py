@@ -52,21 +52,21 @@ class SpilledIds:
         while buckets * BUCKET_IDS < expected and buckets < MAX_BUCKETS:
             buckets *= 2
         self._mask = buckets - 1
-        self._buffers = [array("q") for _ in range(buckets)]
+        self._hashes = [array("q") for _ in range(buckets)]
+        self._places = [array("q") for _ in range(buckets)]
         self._buffered = 0
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def add(self, hashes: Sequence[int], places: Sequence[int]) -> None:
         """Add hashes (signed 64-bit) with the place of each."""
-        mask, buffers = self._mask, self._buffers
+        mask = self._mask
         if mask:
             for hash_, place in zip(hashes, places, strict=True):
-                buffer = buffers[hash_ & mask]
-                buffer.append(hash_)
-                buffer.append(place)
+                self._hashes[hash_ & mask].append(hash_)
+                self._places[hash_ & mask].append(place)
         else:
-            for pair in zip(hashes, places, strict=True):
-                buffers[0].extend(pair)
+            self._hashes[0].extend(hashes)
+            self._places[0].extend(places)
         self._buffered += len(hashes)
         if self._buffered >= BUFFER_IDS:
             self._spill()
@@ -74,31 +74,32 @@ class SpilledIds:
     def repeats(self) -> list[list[int]]:
         """Places with equal hashes, each list in order; at most MAX_REPEATS, the lowest first."""
         found: list[list[int]] = []
-        for bucket in range(len(self._buffers)):
-            pairs = self._bucket(bucket)
-            hashes = pairs[::2]
+        for bucket in range(self._mask + 1):
+            hashes = self._read(bucket, "hashes", self._hashes)
             if len(set(hashes)) < len(hashes):
-                found = heapq.nsmallest(MAX_REPEATS, found + _groups(hashes, pairs[1::2]), _second)
+                groups = _groups(hashes, self._read(bucket, "places", self._places))
+                found = heapq.nsmallest(MAX_REPEATS, found + groups, _second)
         return found
 
-    def _bucket(self, bucket: int) -> "array[int]":
-        pairs = array("q")
+    def _read(self, bucket: int, kind: str, buffers: "list[array[int]]") -> "array[int]":
+        numbers = array("q")
         if self._folder is not None:
-            path = Path(self._folder.name, str(bucket))
+            path = Path(self._folder.name, f"{bucket}.{kind}")
             if path.exists():
-                pairs.frombytes(path.read_bytes())
-        pairs.extend(self._buffers[bucket])
-        return pairs
+                numbers.frombytes(path.read_bytes())
+        numbers.extend(buffers[bucket])
+        return numbers
 
     def _spill(self) -> None:
         try:
             if self._folder is None:
                 self._folder = tempfile.TemporaryDirectory(prefix="audit-verify-")
-            for bucket, buffer in enumerate(self._buffers):
-                if buffer:
-                    with open(Path(self._folder.name, str(bucket)), "ab") as file:
-                        buffer.tofile(file)
-                    self._buffers[bucket] = array("q")
+            for kind, buffers in (("hashes", self._hashes), ("places", self._places)):
+                for bucket, buffer in enumerate(buffers):
+                    if buffer:
+                        with open(Path(self._folder.name, f"{bucket}.{kind}"), "ab") as file:
+                            buffer.tofile(file)
+                        buffers[bucket] = array("q")
         except OSError as error:
             raise Unavailable(
                 f"no room for temporary files ({error.strerror}); 16 bytes an entry are needed"

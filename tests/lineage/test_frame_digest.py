@@ -75,8 +75,12 @@ OTHER: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "index value": lambda f: f.set_axis(pd.Index(["1001", "1003"], name="entity_key")),
     "dtype": lambda f: f.astype({"amount": "int32"}),
     "missing": lambda f: f.assign(paid=pd.array([1, 0], dtype="Int64")),
-    "text that looks alike": lambda f: f.assign(type=pd.Series(["Mortgage", "Auto  Loan"], f.index)),
-    "null or absent": lambda f: f.assign(type=pd.Series(["Mortgage", pd.NA], f.index, dtype=object)),
+    "text that looks alike": lambda f: f.assign(
+        type=pd.Series(["Mortgage", "Auto  Loan"], f.index)
+    ),
+    "null or absent": lambda f: f.assign(
+        type=pd.Series(["Mortgage", pd.NA], f.index, dtype=object)
+    ),
     "one row less": lambda f: f.iloc[:1],
     "one column less": lambda f: f.drop(columns="paid"),
     "a microsecond": lambda f: f.assign(when=f["when"] + pd.Timedelta(microseconds=1)),

@@ -1,0 +1,7 @@
+"""Files into events: tables (CSV, JSONL, Parquet) and ready-made events."""
+
+from audit.capture.importer.load import import_file
+from audit.capture.importer.ready import import_events
+from audit.capture.importer.sealing import ImportResult
+
+__all__ = ["ImportResult", "import_events", "import_file"]

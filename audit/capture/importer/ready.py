@@ -1,0 +1,64 @@
+"""Ready-made events: `audit import FILE.jsonl --events`, one JSON object a line."""
+
+import os
+from typing import BinaryIO
+
+from audit.capture.embedded import EmbeddedLedger
+from audit.capture.importer.jsonl_table import json_lines
+from audit.capture.importer.sealing import Batches, ImportResult
+from audit.capture.importer.source import Progress, Source, located
+from audit.errors import FormatError, InvalidInput
+from audit.event.jsonform import event_from_json
+from audit.event.schema import SchemaBook
+from audit.event.types import SCHEMA
+from audit.log.record import read_record
+from audit.store.contract import LOG_OF_THE_LEDGER, Reader
+
+
+def import_events(
+    ledger: EmbeddedLedger,
+    path_or_stream: str | os.PathLike[str] | BinaryIO,
+    *,
+    source: str = "cli",
+    progress: Progress | None = None,
+) -> ImportResult:
+    """Import events in the form that `audit log --format jsonl` writes.
+
+    `source` stands in for events that name none. Idempotent on source and event id: what is in the
+    ledger is skipped, another event under a known id is sealed as QUARANTINED and counted as a
+    conflict. A bad line stops the import with its number; what was sealed before stays. Raises
+    InvalidInput, LimitExceeded, NotFound, Unavailable, StoreCorrupt.
+    """
+    batches = Batches(ledger)
+    book = _book(ledger.store)
+    with Source(path_or_stream, progress) as opened:
+        try:
+            for place, obj in json_lines(opened):
+                with located(place):
+                    built = event_from_json(obj, source=source, book=book)
+                    batches.add(built)
+                    if built.event.type == SCHEMA:
+                        book.add(built.event.payload)
+            opened.finish_pass()
+        except InvalidInput as error:
+            if batches.sealed:
+                raise type(error)(
+                    f"{error}\n{batches.sealed} events before it are sealed; "
+                    "mend the file and import it again"
+                ) from None
+            raise
+        batches.seal()
+        return batches.result()
+
+
+def _book(reader: Reader) -> SchemaBook:
+    """The schemas that the ledger has, for events that name one."""
+    book = SchemaBook.with_builtins()
+    for _, leaf in reader.special(LOG_OF_THE_LEDGER):
+        try:
+            event = read_record(LOG_OF_THE_LEDGER, leaf).event
+        except FormatError:
+            continue
+        if event is not None and event.type == SCHEMA:
+            book.add(event.payload)
+    return book

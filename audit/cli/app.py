@@ -1,0 +1,98 @@
+"""The `audit` command: which commands there are, for whom, and where their code is."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from audit import __version__
+from audit.cli.lazy import Lazy, LazyGroup
+from audit.cli.outcome import guarded
+from audit.cli.session import Session
+
+START, APPLICATIONS = "To begin with", "Applications: record and read data"
+AUDITORS, ML = "Auditors: check and prove", "Machine learning"
+OPERATORS = "Operators: keep it running"
+
+
+def _command(name: str, audience: str, help_line: str) -> Lazy:
+    module = name if name != "import" else "import_"
+    return Lazy(f"audit.cli.{module}", module, audience, help_line)
+
+
+COMMANDS = {
+    "demo": _command("demo", START, "The whole story on real data, in under a minute."),
+    "init": _command("init", START, "Create a ledger: store, signing key and policy."),
+    "emit": _command("emit", APPLICATIONS, "Record one event: create, update or delete a row."),
+    "import": _command("import", APPLICATIONS, "Record a CSV, JSONL or Parquet file as events."),
+    "replay": _command("replay", APPLICATIONS, "A dataset or row as it was; a prediction again."),
+    "history": _command("history", APPLICATIONS, "All versions of one thing."),
+    "blame": _command("blame", APPLICATIONS, "Who set each field of a row, when and why."),
+    "diff": _command("diff", APPLICATIONS, "What changed between two points."),
+    "log": _command("log", APPLICATIONS, "The events, newest first."),
+    "verify": _command("verify", AUDITORS, "Check the ledger, one entry, a bundle or a receipt."),
+    "show": _command("show", AUDITORS, "One entry: event, position, hashes and who signed."),
+    "prove": _command("prove", AUDITORS, "Write a receipt: one entry that verifies alone."),
+    "bundle": _command("bundle", AUDITORS, "Write the offline file for an auditor."),
+    "predictions": _command("predictions", ML, "Find predictions, by customer and day."),
+    "status": _command("status", OPERATORS, "Logs, sizes, checkpoints: the first thing to type."),
+    "key": _command("key", OPERATORS, "The log's and the producers' keys."),
+    "quarantine": _command("quarantine", OPERATORS, "What could not be accepted, and why."),
+}
+
+LATER = (
+    *("consume", "trace", "trace-diff", "runs", "serving", "flag", "unflag", "review", "drift"),
+    *("capture", "reconcile", "sql", "export", "serve", "tiles", "witness", "timestamp"),
+    *("recover", "erase", "subject"),
+)
+"""Names of commands that are promised, and not there yet."""
+
+
+class _App(LazyGroup):
+    """The root of all commands."""
+
+    def run(self, args: Sequence[str]) -> int:
+        """Run one command line; returns the exit code. Never raises an Exception."""
+        session = Session()
+
+        def run() -> None:
+            _speak_utf8()
+            super(_App, self).main(
+                list(args), prog_name="audit", standalone_mode=False, obj=session
+            )
+
+        try:
+            return guarded(run, lambda: session.exit_code)
+        finally:
+            session.close()
+
+    def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> Any:
+        """Run one command line and leave the process with its exit code."""
+        sys.exit(self.run(sys.argv[1:] if args is None else args))
+
+
+def _speak_utf8() -> None:
+    """Data on stdout is UTF-8 with plain line feeds, whatever the locale says."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+@click.group(
+    cls=_App,
+    lazy=COMMANDS,
+    later=LATER,
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+)
+@click.version_option(__version__, message="attestory %(version)s")
+@click.pass_obj
+def app(session: Session) -> None:
+    """An audit log that can be checked: emit, seal, replay, verify.
+
+    Times: 2026-01-31, 2026-01-31T10:00:00Z, now, -7d, yesterday. Positions: HEAD, HEAD~10, an
+    index, sha256:HEX, an event id. Things: user/5, prediction/ID, model/NAME@VERSION.
+
+    Exit codes: 0 done, 1 findings, 2 the call was wrong, 3 something is not reachable.
+    """
+    session.use_settings()

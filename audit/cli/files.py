@@ -1,0 +1,38 @@
+"""Files that commands write: whole under their name, or not there at all."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextlib.contextmanager
+def new_file(path: str) -> Iterator[BinaryIO]:
+    """A file that takes its name when the block ends well; after a crash the old one is there.
+
+    What is no plain file (/dev/stdout, a named pipe) is written directly.
+    """
+    target = Path(path)
+    if target.exists() and not target.is_file():
+        with target.open("wb") as direct:
+            yield direct
+        return
+    private = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        with private.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(private, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            private.unlink()
+        raise
+
+
+def write_file(path: str, data: bytes) -> None:
+    """Write a whole file. Raises OSError."""
+    with new_file(path) as file:
+        file.write(data)

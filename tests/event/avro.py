@@ -1,0 +1,97 @@
+"""The same values as fastavro takes and gives them: what the byte comparisons stand on."""
+
+import io
+import json
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import fastavro
+
+from audit.event.row import Change
+from audit.event.values import dumps, loads
+
+SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def parsed(name: str) -> Any:
+    """A schema of the repository as fastavro wants it."""
+    return fastavro.parse_schema(json.loads((SCHEMAS / f"{name}.avsc").read_text()))
+
+
+def write(schema: Any, record: Any) -> bytes:
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, schema, record)
+    return out.getvalue()
+
+
+def read(schema: Any, data: bytes) -> Any:
+    stream = io.BytesIO(data)
+    record = fastavro.schemaless_reader(stream, schema, None, return_record_name=True)
+    assert stream.read() == b""
+    return record
+
+
+def value_to_avro(value: Any) -> Any:
+    """A value with its union branch said aloud."""
+    if value is None:
+        return None
+    if isinstance(value, Decimal):
+        sign, digits, exponent = value.as_tuple()
+        number = int("".join(map(str, digits))) * (-1 if sign else 1)
+        size = 1
+        while not -(1 << (8 * size - 1)) <= number < 1 << (8 * size - 1):
+            size += 1
+        unscaled = number.to_bytes(size, "big", signed=True)
+        return ("attestory.Decimal", {"unscaled": unscaled, "scale": -int(exponent)})
+    if isinstance(value, datetime):
+        since = value.astimezone(UTC) - EPOCH
+        us = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+        return ("attestory.Timestamp", {"us": us})
+    if isinstance(value, date):
+        return ("attestory.Date", {"days": (value - date(1970, 1, 1)).days})
+    if isinstance(value, list | dict):
+        return ("attestory.Json", {"json": dumps(value).encode()})
+    names = {bool: "boolean", int: "long", float: "double", str: "string", bytes: "bytes"}
+    return (names[type(value)], value)
+
+
+def fields_to_avro(fields: dict[str, Any] | None) -> Any:
+    if fields is None:
+        return None
+    return [{"name": name, "value": value_to_avro(value)} for name, value in fields.items()]
+
+
+def row_to_avro(change: Change) -> Any:
+    return {
+        "image": change.image,
+        "before": fields_to_avro(change.before),
+        "after": fields_to_avro(change.after),
+    }
+
+
+def value_from_avro(value: Any) -> Any:
+    if not isinstance(value, tuple):
+        return value
+    name, content = value
+    if name.endswith("Decimal"):
+        digits = int.from_bytes(content["unscaled"], "big", signed=True)
+        return Decimal(f"{digits}E{-content['scale']}")
+    if name.endswith("Json"):
+        return loads(content["json"])
+    (only,) = content.values()
+    return only
+
+
+def fields_from_avro(fields: Any) -> Any:
+    if fields is None:
+        return None
+    return {field["name"]: value_from_avro(field["value"]) for field in fields}
+
+
+def row_from_avro(record: Any) -> Change:
+    return Change(
+        record["image"], fields_from_avro(record["before"]), fields_from_avro(record["after"])
+    )

@@ -1,0 +1,97 @@
+"""The README's console blocks are run, in order, in one empty folder, and print what it shows.
+
+What differs from run to run (times, ids, hashes, keys, sizes of new files) is masked on both sides;
+a line `...` stands for any lines. `UPDATE_README=1` writes what was printed into the README.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TIMEOUT_S = 120
+
+MASKS = [
+    (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "<id>"),
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "<time>"),
+    (re.compile(r"20(2[6-9]|[3-9]\d)-\d\d-\d\d( \d\d:\d\d:\d\d(\.\d+)?)?"), "<time>"),
+    (re.compile(r"attestory\.local/[\w.-]+?-[0-9a-f]{8}"), "<origin>"),
+    (re.compile(r"\+[0-9a-f]{8}\+[A-Za-z0-9+/]{43,44}=?"), "+<key>"),
+    (re.compile(r"[A-Za-z0-9+/]{43}="), "<hash>"),
+    (re.compile(r"\b[0-9a-f]{12,64}\b"), "<hash>"),
+    (re.compile(r"\b\d+(\.\d+)? ?(ms|s|us|seconds?)\b"), "<duration>"),
+]
+
+
+def masked(text: str) -> str:
+    for pattern, name in MASKS:
+        text = pattern.sub(name, text)
+    # Columns are padded to the widest value, which a mask changes.
+    return re.sub(r"[ \t─-]{2,}", "  ", text).rstrip()
+
+
+def commands(block: str) -> list[tuple[str, str]]:
+    """(command, printed) pairs of a console block; a command may go on after a backslash."""
+    found: list[tuple[str, str]] = []
+    lines = block.splitlines()
+    while lines:
+        line = lines.pop(0)
+        assert line.startswith("$ "), f"a console block begins with a command, not {line!r}"
+        command = line[2:]
+        while command.endswith("\\"):
+            command = command[:-1] + lines.pop(0).removeprefix("> ").strip()
+        printed = []
+        while lines and not lines[0].startswith("$ "):
+            printed.append(lines.pop(0))
+        found.append((command, "\n".join(printed)))
+    return found
+
+
+def run(command: str, folder: Path) -> str:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("AUDIT_")}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    environment["COLUMNS"] = "100"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    return done.stdout.decode().rstrip("\n")
+
+
+def matches(shown: str, printed: str) -> bool:
+    parts = re.split(r"^\.\.\.$", masked(shown), flags=re.MULTILINE)
+    pattern = ".*".join(re.escape(part.strip("\n")) for part in parts)
+    return re.fullmatch(pattern.strip("\n"), masked(printed), re.DOTALL) is not None
+
+
+@pytest.mark.slow
+def test_the_readme_shows_what_is_printed(tmp_path: Path) -> None:
+    text = README.read_text()
+    wrong = []
+    for block in BLOCK.findall(text):
+        if block.startswith(("$ make", "$ git", "$ pip")):
+            continue
+        fresh = ""
+        for command, shown in commands(block):
+            printed = run(command, tmp_path)
+            fresh += f"$ {command}\n" + (f"{printed}\n" if printed else "")
+            if not matches(shown, printed):
+                wrong.append(f"$ {command}\nshown:\n{shown}\nprinted:\n{printed}")
+        if os.environ.get("UPDATE_README"):
+            text = text.replace(block, fresh)
+    if os.environ.get("UPDATE_README"):
+        README.write_text(text)
+        return
+    assert not wrong, "\n\n".join(wrong)

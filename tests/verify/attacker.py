@@ -1,0 +1,209 @@
+"""Somebody with the database in his hands: one subclass for each kind of database.
+
+An `Attacker` knows the tables and nothing of the library that guards them. `rewrite` is the worst
+he can do: seal the entries again, with all that belongs to them, with or without the log's key.
+"""
+
+import sqlite3
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from audit.errors import FormatError
+from audit.event.envelope import decode_event
+from audit.log.columns import columns_of
+from audit.log.entry import NO_HASH, Entry, Kind, decode_entry, encode_entry
+from audit.tlog.checkpoint import Checkpoint, sign_checkpoint
+from audit.tlog.hashing import leaf_hash
+from audit.tlog.keys import Signer
+from audit.tlog.merkle import TreeEdge
+
+COLUMNS = (
+    "recorded_time_us",
+    "kind",
+    "type",
+    "source",
+    "event_id",
+    "entity_type",
+    "entity_key",
+    "signature",
+)
+
+
+class Attacker(ABC):
+    """Edits the tables of log 0, the guards being no obstacle. Statements are plain SQL."""
+
+    @abstractmethod
+    def sql(self, statement: str, values: Sequence[object] = ()) -> list[tuple]:
+        """Run one statement, with ? for values."""
+
+    @abstractmethod
+    def drop_guards(self) -> None:
+        """Remove whatever keeps the tables append-only."""
+
+    @abstractmethod
+    def empty_guards(self) -> None:
+        """Replace each guard by one of the same name that does nothing."""
+
+    # Reading
+
+    def leaf(self, index: int) -> bytes:
+        return self.sql('SELECT leaf FROM entries WHERE log = 0 AND "index" = ?', [index])[0][0]
+
+    def leaves(self) -> list[bytes]:
+        query = 'SELECT leaf FROM entries WHERE log = 0 ORDER BY "index"'
+        return [leaf for (leaf,) in self.sql(query)]
+
+    def size(self) -> int:
+        return self.sql("SELECT count(*) FROM entries WHERE log = 0")[0][0]
+
+    def note(self, size: int) -> bytes:
+        return self.sql("SELECT note FROM checkpoints WHERE log = 0 AND size = ?", [size])[0][0]
+
+    def checkpoint_sizes(self) -> list[int]:
+        return [s for (s,) in self.sql("SELECT size FROM checkpoints WHERE log = 0 ORDER BY size")]
+
+    # Editing
+
+    def update_leaf(self, index: int, leaf: object) -> None:
+        self.sql('UPDATE entries SET leaf = ? WHERE log = 0 AND "index" = ?', [leaf, index])
+
+    def update_column(self, index: int, column: str, value: object) -> None:
+        statement = f'UPDATE entries SET "{column}" = ? WHERE log = 0 AND "index" = ?'
+        self.sql(statement, [value, index])
+
+    def move(self, old: int, new: int) -> None:
+        statement = 'UPDATE entries SET "index" = ? WHERE log = 0 AND "index" = ?'
+        self.sql(statement, [new, old])
+
+    def swap(self, one: int, other: int) -> None:
+        """Exchange two rows, their index columns with them."""
+        spare = 1_000_000
+        self.move(one, spare)
+        self.move(other, one)
+        self.move(spare, other)
+
+    def delete_entries(self, first: int, after: int = 2**62) -> None:
+        statement = 'DELETE FROM entries WHERE log = 0 AND "index" >= ? AND "index" < ?'
+        self.sql(statement, [first, after])
+
+    def close_gap(self, index: int) -> None:
+        """Renumber the rows after a deleted one, so that no index is missing."""
+        for old in range(index + 1, self.size() + 1):
+            self.move(old, old - 1)
+
+    def delete_checkpoints(self, above: int = -1) -> None:
+        self.sql("DELETE FROM checkpoints WHERE log = 0 AND size > ?", [above])
+
+    def set_checkpoint(self, size: int, note: object) -> None:
+        self.sql("DELETE FROM checkpoints WHERE log = 0 AND size = ?", [size])
+        self.sql("INSERT INTO checkpoints (log, size, note) VALUES (0, ?, ?)", [size, note])
+
+    def delete_tiles(self, size: int = 0) -> None:
+        """Delete the tiles that a log of this size does not have."""
+        for level, index in self.sql('SELECT level, "index" FROM tiles WHERE log = 0'):
+            if (index + 1) << 8 * (level + 1) > size:
+                statement = 'DELETE FROM tiles WHERE log = 0 AND level = ? AND "index" = ?'
+                self.sql(statement, [level, index])
+
+    def truncate(self, size: int, with_checkpoints: bool) -> None:
+        """Drop the newest entries, and the tiles that only a longer log has."""
+        self.delete_entries(size)
+        self.delete_tiles(size)
+        if with_checkpoints:
+            self.delete_checkpoints(above=size)
+
+    def insert(self, index: int, leaf: bytes) -> None:
+        """A row with the columns that belong to the leaf."""
+        entry = decode_entry(leaf)
+        event = None if entry.kind is Kind.QUARANTINED else decode_event(entry.event)
+        names = ", ".join(f'"{name}"' for name in ("log", "index", *COLUMNS, "leaf"))
+        marks = ", ".join("?" * (len(COLUMNS) + 3))
+        values = [0, index, *columns_of(entry, event), leaf]
+        self.sql(f"INSERT INTO entries ({names}) VALUES ({marks})", values)
+
+    # The worst
+
+    def rewrite(
+        self,
+        change: Callable[[list[Entry]], list[Entry]],
+        signer: Signer | None = None,
+        renumber: bool = True,
+        tiles: bool = True,
+    ) -> None:
+        """Change the entries and seal them again: chain, columns and tiles fit afterwards.
+
+        With a signer the checkpoints are signed again, at the sizes they had and at the end.
+        """
+        leaves = [encode_entry(entry) for entry in self._sealed(change, renumber)]
+        sizes = [size for size in self.checkpoint_sizes() if size <= len(leaves)]
+        self.delete_entries(0)
+        for index, leaf in enumerate(leaves):
+            self.insert(index, leaf)
+        edge = TreeEdge.empty()
+        if tiles:
+            self.sql("DELETE FROM tiles")
+        if signer:
+            self.delete_checkpoints()
+        for at, size in zip([0, *sizes], [*sizes, len(leaves)], strict=True):
+            edge, full = edge.extend([leaf_hash(leaf) for leaf in leaves[at:size]])
+            for tile in full if tiles else ():
+                self.sql("INSERT INTO tiles VALUES (0, ?, ?, ?, ?)", list(tile))
+            if signer:
+                head = Checkpoint(signer.name, edge.size, edge.root())
+                self.set_checkpoint(edge.size, sign_checkpoint(head, signer))
+
+    def _sealed(self, change: Callable[[list[Entry]], list[Entry]], renumber: bool) -> list[Entry]:
+        sealed = []
+        prev_hash = NO_HASH
+        for index, entry in enumerate(change([decode_entry(leaf) for leaf in self.leaves()])):
+            place = entry._replace(prev_hash=prev_hash, index=index if renumber else entry.index)
+            prev_hash = leaf_hash(encode_entry(place))
+            sealed.append(place)
+        return sealed
+
+
+class SqliteAttacker(Attacker):
+    """With the file of an SQLite ledger."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def sql(self, statement: str, values: Sequence[object] = ()) -> list[tuple]:
+        connection = sqlite3.connect(self.path)
+        try:
+            with connection:
+                return connection.execute(statement, list(values)).fetchall()
+        finally:
+            connection.close()
+
+    def drop_guards(self) -> None:
+        for (name,) in self.sql("SELECT name FROM sqlite_master WHERE type = 'trigger'"):
+            self.sql(f"DROP TRIGGER {name}")
+
+    def empty_guards(self) -> None:
+        query = "SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger'"
+        for name, table in self.sql(query):
+            self.sql(f"DROP TRIGGER {name}")
+            self.sql(f"CREATE TRIGGER {name} BEFORE UPDATE ON {table} BEGIN SELECT 1; END")
+
+    def relax_types(self) -> None:
+        """Let every column of `entries` hold any type, which STRICT tables do not."""
+        self.sql("CREATE TABLE loose AS SELECT * FROM entries")
+        self.sql("DROP VIEW IF EXISTS signed_records")
+        self.sql("DROP TABLE entries")
+        self.sql("ALTER TABLE loose RENAME TO entries")
+
+
+def flip(data: bytes, at: int) -> bytes:
+    """The same bytes with the lowest bit of one turned over."""
+    return data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :]
+
+
+def decodes(leaf: bytes) -> bool:
+    """Whether a leaf still is an entry."""
+    try:
+        decode_entry(leaf)
+    except FormatError:
+        return False
+    return True
