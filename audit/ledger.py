@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from audit.capture.keyring import RegisteredKey
     from audit.event.row import Change
     from audit.event.values import Value
+    from audit.ledger_checks import Checked
+    from audit.ledger_status import LedgerStatus
     from audit.lineage.predictions import Prediction
     from audit.lineage.verdict import PredictionReplay
     from audit.log.record import Record
@@ -293,6 +295,20 @@ class Ledger:
     def default_policy(self) -> "Policy | None":
         """The policy of AUDIT_POLICY, else of audit.policy beside the store; None without one."""
         return policy_for(self.url)
+
+    def status(self, as_of: AsOf = None) -> "LedgerStatus":
+        """Logs, sizes, checkpoints and their age, at a point."""
+        from audit.ledger_status import status_of
+
+        return status_of(self.reader, self.cut(as_of), self.now_us())
+
+    def check_answer(
+        self, what: str, as_of: AsOf = None, policy: "Policy | None" = None
+    ) -> "Checked":
+        """Check every entry that the replay of a dataset or row is made from, by its own proof."""
+        from audit.ledger_checks import check_answer
+
+        return check_answer(self.reader, what, self.cut(as_of), policy or self.default_policy())
 
     def policy_file(self, path: str | None) -> "Policy | None":
         """The policy in a file that somebody named; without a name the ledger's own."""

@@ -2,21 +2,18 @@
 
 from collections.abc import Iterator
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from audit.errors import AuditError, InvalidProof, NotFound, StoreCorrupt
+from audit.errors import AuditError, InvalidProof, StoreCorrupt
 from audit.replay.fold import Position
 from audit.replay.points import Cut
 from audit.replay.refs import is_ref, parse_ref
 from audit.replay.steps import entries_used, trusted_record
-from audit.store.contract import LogInfo
+from audit.store.contract import LogInfo, Reader
 from audit.tlog.checkpoint import Checkpoint, open_checkpoint
 from audit.tlog.merkle import HashSource, inclusion_proof
 from audit.tlog.proof import verify_inclusion
-
-if TYPE_CHECKING:
-    from audit.ledger import Ledger
-    from audit.verify.policy import Policy
+from audit.verify.policy import Policy
 
 
 class Checked(NamedTuple):
@@ -45,7 +42,7 @@ class Checked(NamedTuple):
         return {"ok": self.ok, "entries": self.entries, "failed": failed, "why": self.why}
 
 
-def check_answer(ledger: "Ledger", what: str, cut: Cut, policy: "Policy | None") -> Checked:
+def check_answer(reader: Reader, what: str, cut: Cut, policy: Policy | None) -> Checked:
     """Check every entry that the dataset or row `what` at a cut is made from.
 
     Each leaf must lead, by its inclusion proof, to a checkpoint that a key of the policy signed.
@@ -53,17 +50,17 @@ def check_answer(ledger: "Ledger", what: str, cut: Cut, policy: "Policy | None")
     """
     if policy is None:
         return Checked(0, None, "no policy says whose signatures to trust")
-    used = positions_of(ledger, what, cut)
+    used = positions_of(reader, what, cut)
     count = 0
     position: Position | None = None
     try:
         for log, positions in groupby(used, key=lambda found: found[0]):
-            tree = _Tree(ledger, log, cut.size(log), policy)
+            tree = _Tree(reader, log, cut.size(log), policy)
             for position in positions:
                 tree.check(position)
                 count += 1
             position = None
-    except (AuditError, NotFound) as error:
+    except AuditError as error:
         return Checked(count, position, str(error))
     return Checked(count, None, None)
 
@@ -71,13 +68,13 @@ def check_answer(ledger: "Ledger", what: str, cut: Cut, policy: "Policy | None")
 class _Tree:
     """One log up to a signed tree head."""
 
-    def __init__(self, ledger: "Ledger", log: int, size: int, policy: "Policy") -> None:
-        self._reader = ledger.reader
-        info = next(info for info in ledger.reader.logs() if info.log == log)
+    def __init__(self, reader: Reader, log: int, size: int, policy: Policy) -> None:
+        self._reader = reader
+        info = next(info for info in reader.logs() if info.log == log)
         self._checkpoint = self._signed(info, size, policy)
         self._hashes: HashSource = self._reader.hashes(log, self._checkpoint.size)
 
-    def _signed(self, info: LogInfo, size: int, policy: "Policy") -> Checkpoint:
+    def _signed(self, info: LogInfo, size: int, policy: Policy) -> Checkpoint:
         stored = self._reader.covering_checkpoint(info.log, size)
         if stored is None:
             raise StoreCorrupt(f"no checkpoint covers the first {size:,} entries of {info.origin}")
@@ -98,9 +95,9 @@ class _Tree:
             raise InvalidProof("it is not what the signed tree head covers") from None
 
 
-def positions_of(ledger: "Ledger", what: str, cut: Cut) -> Iterator[Position]:
+def positions_of(reader: Reader, what: str, cut: Cut) -> Iterator[Position]:
     """(log, index) of the entries that an answer is made from."""
     if is_ref(what):
         ref = parse_ref(what)
-        return entries_used(ledger.reader, ref.entity_type, ref.entity_key, cut)
-    return entries_used(ledger.reader, what, None, cut)
+        return entries_used(reader, ref.entity_type, ref.entity_key, cut)
+    return entries_used(reader, what, None, cut)

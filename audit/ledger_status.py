@@ -1,17 +1,17 @@
 """How a ledger is: its logs, what they hold, how fresh they are. The first thing to look at."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from audit.capture.keyring import list_keys
+from audit.errors import NotFound
 from audit.event.times import format_time
 from audit.log.entry import Kind
 from audit.log.intake import CONFLICT_REASON
-from audit.replay.points import AsOf, Cut
+from audit.replay.known import datasets
+from audit.replay.points import Cut
 from audit.replay.query import sort_of
 from audit.replay.steps import trusted_record
-from audit.store.contract import Counts, LogInfo
-
-if TYPE_CHECKING:
-    from audit.ledger import Ledger
+from audit.store.contract import LOG_OF_THE_LEDGER, Counts, LogInfo, Reader
 
 
 class LogStatus(NamedTuple):
@@ -67,24 +67,21 @@ class LedgerStatus(NamedTuple):
         }
 
 
-def status_of(ledger: "Ledger", as_of: AsOf = None) -> LedgerStatus:
-    """The status at a point; default now."""
-    cut = ledger.cut(as_of)
+def status_of(reader: Reader, cut: Cut, now_us: int) -> LedgerStatus:
+    """The status at a cut; ages are counted back from `now_us`."""
     return LedgerStatus(
-        ledger.reader.address,
-        tuple(ledger.datasets()),
-        tuple(
-            _log_status(ledger, info, cut) for info in ledger.reader.logs() if info.log in cut.sizes
-        ),
-        tuple(ledger.reader.warnings()),
+        reader.address,
+        tuple(datasets(reader)),
+        tuple(_log_status(reader, info, cut.size(info.log), now_us) for info in reader.logs()),
+        tuple(reader.warnings()),
     )
 
 
-def _log_status(ledger: "Ledger", info: LogInfo, cut: Cut) -> LogStatus:
-    size = cut.size(info.log)
-    counts, conflicts = _counts(ledger, info.log, size)
-    newest_us = _recorded_us(ledger, info.log, size)
-    checkpoint_size = _checkpoint_size(ledger, info.log, size)
+def _log_status(reader: Reader, info: LogInfo, size: int, now_us: int) -> LogStatus:
+    counts, conflicts = _counts(reader, info.log, size)
+    newest_us = _recorded_us(reader, info.log, size)
+    checkpoint_size = _checkpoint_size(reader, info.log, size)
+    covered_us = _recorded_us(reader, info.log, checkpoint_size or 0)
     return LogStatus(
         log=info.log,
         origin=info.origin,
@@ -96,19 +93,19 @@ def _log_status(ledger: "Ledger", info: LogInfo, cut: Cut) -> LogStatus:
         quarantined=counts.quarantined,
         conflicts=conflicts,
         newest_time_us=newest_us,
-        newest_age_s=_age_s(ledger, newest_us),
+        newest_age_s=_age_s(newest_us, now_us),
         checkpoint_size=checkpoint_size,
-        checkpoint_age_s=_age_s(ledger, _recorded_us(ledger, info.log, checkpoint_size or 0)),
+        checkpoint_age_s=_age_s(covered_us, now_us),
         source_lag=None,
-        producers=_producers(ledger, info.log, size),
+        producers=_producers(reader, info.log, size),
     )
 
 
-def _counts(ledger: "Ledger", log: int, size: int) -> tuple[Counts, int]:
+def _counts(reader: Reader, log: int, size: int) -> tuple[Counts, int]:
     """How many entries of each sort are below a size, and how many are conflicts."""
     sorts = dict.fromkeys(("event", "schema", "control", "quarantined"), 0)
     conflicts = 0
-    for index, leaf in ledger.reader.special(log, size):
+    for index, leaf in reader.special(log, size):
         record = trusted_record(log, index, leaf)
         sorts[sort_of(record)] += 1
         if record.entry.kind is Kind.QUARANTINED:
@@ -118,30 +115,31 @@ def _counts(ledger: "Ledger", log: int, size: int) -> tuple[Counts, int]:
     return counts, conflicts
 
 
-def _recorded_us(ledger: "Ledger", log: int, size: int) -> int | None:
-    """When the last of the first `size` entries was recorded."""
+def _recorded_us(reader: Reader, log: int, size: int) -> int | None:
+    """When the last of the first `size` entries was recorded; None when it is not there."""
     if not size:
         return None
-    return trusted_record(log, size - 1, ledger.reader.leaf(log, size - 1)).recorded_time_us
+    try:
+        return trusted_record(log, size - 1, reader.leaf(log, size - 1)).recorded_time_us
+    except NotFound:
+        return None
 
 
-def _checkpoint_size(ledger: "Ledger", log: int, size: int) -> int | None:
+def _checkpoint_size(reader: Reader, log: int, size: int) -> int | None:
     """The size of the newest checkpoint at or below a size."""
-    newest = ledger.reader.newest_checkpoint(log)
+    newest = reader.newest_checkpoint(log)
     if newest is None or newest.size <= size:
         return None if newest is None else newest.size
-    sizes = [stored.size for stored in ledger.reader.checkpoints(log) if stored.size <= size]
+    sizes = [stored.size for stored in reader.checkpoints(log) if stored.size <= size]
     return max(sizes, default=None)
 
 
-def _age_s(ledger: "Ledger", time_us: int | None) -> float | None:
-    return None if time_us is None else max(0.0, (ledger.now_us() - time_us) / 1_000_000)
+def _age_s(time_us: int | None, now_us: int) -> float | None:
+    return None if time_us is None else max(0.0, (now_us - time_us) / 1_000_000)
 
 
-def _producers(ledger: "Ledger", log: int, size: int) -> tuple[str, ...]:
+def _producers(reader: Reader, log: int, size: int) -> tuple[str, ...]:
     """The producers' keys that the ledger has registered, as policy lines; they are in log 0."""
-    from audit.capture.keyring import list_keys
-
-    if log:
+    if log != LOG_OF_THE_LEDGER:
         return ()
-    return tuple(key.policy_line for key in list_keys(ledger.reader, size))
+    return tuple(key.policy_line for key in list_keys(reader, size))

@@ -85,7 +85,7 @@ def rotate(
 
 
 def revoke(ledger: EmbeddedLedger, name: str) -> RegisteredKey:
-    """End a producer's key: what it signs after this entry is not to be trusted. Raises NotFound."""
+    """End a producer's key: it is good for no entry after this one. Raises NotFound."""
     key = _require(ledger.store, name)
     index = _record(ledger, REVOKED, {"name": name, "vkey": key.verifier.vkey})
     return key._replace(last_index=index)

@@ -1,6 +1,7 @@
 """`audit replay`: a dataset or a row as it was; a prediction run again."""
 
 from pathlib import Path
+
 import click
 
 from audit.cli.options import (

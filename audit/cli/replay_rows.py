@@ -48,7 +48,7 @@ def show_dataset(session: Session, ledger: "Ledger", wanted: Wanted) -> None:
     found, citation, hint = ledger.dataset(
         wanted.what, wanted.as_of, wanted.valid_at, wanted.columns
     )
-    checked = _check(session, ledger, wanted, found.cut)
+    checked = _check(session, ledger, wanted)
     if wanted.form == "json":
         rows = [json.loads(json_row(key, row)) for key, row in found.rows()]
         write_json(_document(citation, checked, {"dataset": wanted.what, "rows": rows}))
@@ -61,7 +61,7 @@ def show_dataset(session: Session, ledger: "Ledger", wanted: Wanted) -> None:
 def show_row(session: Session, ledger: "Ledger", wanted: Wanted) -> None:
     """Replay one row."""
     found, citation, hint = ledger.row(wanted.what, wanted.as_of, wanted.valid_at)
-    checked = _check(session, ledger, wanted, ledger.cut(wanted.as_of))
+    checked = _check(session, ledger, wanted)
     key, row = found.ref.entity_key, found.row
     if wanted.form == "json":
         shown = None if row is None else json.loads(json_row(key, row))
@@ -139,13 +139,12 @@ def _text(output: str | None) -> Iterator[TextIO]:
         text.detach()
 
 
-def _check(session: Session, ledger: "Ledger", wanted: Wanted, cut: Any) -> "Checked | None":
+def _check(session: Session, ledger: "Ledger", wanted: Wanted) -> "Checked | None":
     """With --verify: every entry that the answer is made from, against its proof."""
     if not wanted.check:
         return None
-    from audit.ledger_checks import check_answer
-
-    checked = check_answer(ledger, wanted.what, cut, policy=ledger.policy_file(wanted.policy))
+    policy = ledger.policy_file(wanted.policy)
+    checked = ledger.check_answer(wanted.what, wanted.as_of, policy)
     if not checked.ok:
         session.exit_code = FINDINGS
     return checked

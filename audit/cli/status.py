@@ -1,6 +1,6 @@
 """`audit status`: how a ledger is, at a glance."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -8,6 +8,9 @@ from audit.cli.event_lines import when
 from audit.cli.options import as_of_option, json_option, session_argument, store_option
 from audit.cli.output import write, write_block, write_json
 from audit.cli.session import Session
+
+if TYPE_CHECKING:
+    from audit.ledger_status import LogStatus
 
 
 @click.command()
@@ -20,9 +23,7 @@ def status(session: Session, as_of: str | None, store: str, as_json: bool) -> No
 
     `events` counts what applications said; schemas and the log's own entries are counted apart.
     """
-    from audit.ledger_status import status_of
-
-    found = status_of(session.ledger(store), as_of)
+    found = session.ledger(store).status(as_of)
     if as_json:
         write_json(found.to_json())
         return
@@ -33,7 +34,7 @@ def status(session: Session, as_of: str | None, store: str, as_json: bool) -> No
     write_block(("WARNING", message) for _, message in found.warnings)
 
 
-def _log_pairs(log: Any) -> list[tuple[str, str]]:
+def _log_pairs(log: "LogStatus") -> list[tuple[str, str]]:
     counts = f"{log.events:,} events, {log.schemas:,} schemas, {log.control:,} of the log's own"
     pairs = [
         (f"log {log.log}", log.origin),
@@ -43,12 +44,14 @@ def _log_pairs(log: Any) -> list[tuple[str, str]]:
         ("key", log.vkey),
     ]
     if log.newest_time_us is not None:
-        pairs.insert(2, ("newest", f"{when(log.newest_time_us)} ({_age(log.newest_age_s)} ago)"))
+        pairs.insert(
+            2, ("newest", f"{when(log.newest_time_us)} ({_age(log.newest_age_s or 0.0)} ago)")
+        )
     pairs.extend(("producer", line) for line in log.producers)
     return pairs
 
 
-def _checkpoint(log: Any) -> str:
+def _checkpoint(log: "LogStatus") -> str:
     if log.checkpoint_size is None:
         return "none: nothing vouches for the entries"
     behind = log.size - log.checkpoint_size

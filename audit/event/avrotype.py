@@ -16,6 +16,7 @@ from typing import Any
 
 from audit.errors import InvalidInput, LimitExceeded
 from audit.event.normal import MAX_DECIMAL_DIGITS
+from audit.event.shown import shown
 
 MAX_SCHEMA_DEPTH = 32
 """How many types may stand inside each other, names resolved."""
@@ -136,7 +137,7 @@ class _Parser:
         if kind not in _COMPLEX:
             return self.reference(kind, namespace, level, where)
         if "logicalType" in schema and kind != "fixed":
-            raise InvalidInput(f"{where}: logicalType {schema['logicalType']!r:.64} on {kind}")
+            raise InvalidInput(f"{where}: logicalType {shown(schema['logicalType'])} on {kind}")
         if kind == "array":
             return self.array(schema, namespace, level, where)
         if kind == "map":
@@ -166,7 +167,7 @@ class _Parser:
             return AvroType(kind, min_bytes=_MIN_BYTES.get(kind, 1))
         result = _LOGICAL.get((kind, logical)) if isinstance(logical, str) else None
         if result is None:
-            raise InvalidInput(f"{where}: logicalType {logical!r:.64} on {kind} is not supported")
+            raise InvalidInput(f"{where}: logicalType {shown(logical)} on {kind} is not supported")
         if result == "decimal":
             precision, scale = _decimal_sizes(schema, None, where)
             return AvroType("decimal", min_bytes=2, precision=precision, scale=scale)
@@ -266,7 +267,7 @@ _MIN_BYTES = {"float": 4, "double": 8}
 def _simple_name(name: Any, where: str) -> str:
     if not isinstance(name, str) or len(name) > MAX_NAME_BYTES or not _NAME.fullmatch(name):
         raise InvalidInput(
-            f"{where}: {name!r:.64} is no Avro name (letters, digits and _, no digit first);"
+            f"{where}: {shown(name)} is no Avro name (letters, digits and _, no digit first);"
             " rows with such columns are kept without a declared schema"
         )
     return name
@@ -308,7 +309,7 @@ def _fixed(schema: dict[str, Any], full: str, where: str) -> AvroType:
     if logical is None:
         return AvroType("fixed", name=full, size=size, min_bytes=size)
     if logical != "decimal":
-        raise InvalidInput(f"{where}: logicalType {logical!r:.64} on fixed is not supported")
+        raise InvalidInput(f"{where}: logicalType {shown(logical)} on fixed is not supported")
     precision, scale = _decimal_sizes(schema, size, where)
     return AvroType(
         "decimal", name=full, size=size, min_bytes=size, precision=precision, scale=scale

@@ -16,6 +16,7 @@ from audit.event.ids import new_event_id
 from audit.event.normal import key_text
 from audit.event.payload import encode_record
 from audit.event.row import FULL, PATCH, Change, encode_row
+from audit.event.shown import shown
 from audit.event.types import OPERATIONS, SCHEMA, SCHEMA_SOURCE, record_schema
 
 __all__ = ["Built", "data_event", "new_event_id", "record_event", "schema_event"]
@@ -64,7 +65,7 @@ def data_event(
     """
     type_ = OPERATIONS.get(op)
     if type_ is None:
-        raise InvalidInput(f"op is one of {', '.join(OPERATIONS)}, not {op!r:.64}")
+        raise InvalidInput(f"op is one of {', '.join(OPERATIONS)}, not {shown(op)}")
     _check_images(op, key, before, after)
     change = Change(image, _plain(before, "before"), _plain(after, "after"))
     if declared is None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from audit.errors import FormatError, InvalidInput, LimitExceeded, NotFound
 from audit.event.normal import check_text
+from audit.event.shown import shown
 from audit.event.valuejson import parse_json
 
 MAX_SCHEMA_BYTES = 60_000
@@ -73,7 +74,7 @@ def _check_size(schema: Any) -> None:
                 raise _too_large()
             for key, item in node.items():
                 if not isinstance(key, str):
-                    raise InvalidInput(f"schema has a key that is no string: {key!r:.64}")
+                    raise InvalidInput(f"schema has a key that is no string: {shown(key)}")
                 chars -= len(key)
                 check_text(key[: chars + 1])
                 todo.append((item, depth + 1))
@@ -110,7 +111,7 @@ def builtin(name: str) -> bytes:
     Raises NotFound for another name, FormatError when the installation is damaged.
     """
     if name not in BUILTINS:
-        raise NotFound(f"no built-in schema {name!r:.64}; there are {', '.join(BUILTINS)}")
+        raise NotFound(f"no built-in schema {shown(name)}; there are {', '.join(BUILTINS)}")
     package = Path(__file__).resolve().parent.parent
     for folder in (package / "schemas", package.parent / "schemas"):
         path = folder / f"{name}.avsc"

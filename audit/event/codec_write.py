@@ -16,6 +16,7 @@ from audit.errors import InvalidInput
 from audit.event.avrotype import UUID, AvroType
 from audit.event.fields import decimal_bytes, encode_fields, encode_value
 from audit.event.normal import check_decimal, check_name, check_text, named, normalize
+from audit.event.shown import shown
 from audit.event.times import days_of_date, us_of_time
 from audit.event.wire import MAX_INT32, MIN_INT32, encode_long, encode_size
 
@@ -36,7 +37,7 @@ def _exactly(kind: type, value: Any, what: str) -> Any:
     if type(value) is not kind:
         value = normalize(value)
         if type(value) is not kind:
-            found = "null" if value is None else f"{type(value).__name__} {value!r:.64}"
+            found = "null" if value is None else f"{type(value).__name__} {shown(value)}"
             raise InvalidInput(f"{found} is not {what}")
     return value
 
@@ -108,10 +109,12 @@ def _make_decimal(kind: AvroType) -> Encoder:
         value = _exactly(Decimal, value, f"a decimal with scale {kind.scale}")
         unscaled, scale = check_decimal(value)
         if scale != kind.scale:
-            raise InvalidInput(f"decimal {value} has scale {scale}, declared is {kind.scale}")
+            raise InvalidInput(
+                f"decimal {shown(value)} has scale {scale}, declared is {kind.scale}"
+            )
         if len(str(abs(unscaled))) > kind.precision:
             raise InvalidInput(
-                f"decimal {value} has more than the declared {kind.precision} digits"
+                f"decimal {shown(value)} has more than the declared {kind.precision} digits"
             )
         if kind.size is None:
             raw = decimal_bytes(unscaled)
@@ -209,7 +212,7 @@ def _make_record(kind: AvroType) -> Encoder:
                 raise named(error, name) from None
         if len(value) != len(fields):
             extra = next(name for name in value if name not in names)
-            raise InvalidInput(f"field {extra!r:.64} is not declared")
+            raise InvalidInput(f"field {shown(extra)} is not declared")
         return b"".join(out)
 
     return encode

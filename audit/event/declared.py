@@ -21,6 +21,7 @@ from audit.event.codec_read import Decoder, decoder_of
 from audit.event.codec_write import Encoder, encoder_of
 from audit.event.normal import named
 from audit.event.row import FULL, MAX_ROW_BYTES, PATCH, Change
+from audit.event.shown import shown
 
 CHANGE_NAME = "AttestoryChange"
 IMAGE_NAME = "AttestoryImage"
@@ -75,7 +76,7 @@ class DeclaredSchema:
         for name, value in fields.items():
             encode = self._columns.get(name)
             if encode is None:
-                raise InvalidInput(f"field {name!r:.64} is not declared in {self.name}")
+                raise InvalidInput(f"field {shown(name)} is not declared in {self.name}")
             try:
                 encode(value)
             except InvalidInput as error:
@@ -197,5 +198,5 @@ def aliases_of(row: AvroType) -> dict[str, str]:
 
 def _image_byte(image: str) -> bytes:
     if image not in _IMAGES:
-        raise InvalidInput(f"image is 'patch' or 'full', not {image!r:.64}")
+        raise InvalidInput(f"image is 'patch' or 'full', not {shown(image)}")
     return b"\x02" if image == FULL else b"\x00"

@@ -94,15 +94,25 @@ def _decode_head(data: bytes) -> tuple[tuple[Any, ...], int]:
         raise FormatError("event_id is empty")
     entity_type = entity_key = valid_time_us = None
     if data[end]:
-        size, pos = _some(data, end, "entity_type", MAX_TYPE_BYTES)
-        end = pos + size
+        size = data[end + 1]
+        if data[end] == 2 and not size & 0x81:
+            pos = end + 2
+            end = pos + (size >> 1)
+        else:
+            size, pos = _some(data, end, "entity_type", MAX_TYPE_BYTES)
+            end = pos + size
         raw = data[pos:end]
         entity_type = _types.get(raw) or _decode_type(raw, "entity_type")
     else:
         end += 1
     if data[end]:
-        size, pos = _some(data, end, "entity_key", MAX_KEY_BYTES)
-        end = pos + size
+        size = data[end + 1]
+        if data[end] == 2 and not size & 0x81:
+            pos = end + 2
+            end = pos + (size >> 1)
+        else:
+            size, pos = _some(data, end, "entity_key", MAX_KEY_BYTES)
+            end = pos + size
         entity_key = str(data[pos:end], "utf-8")
     else:
         end += 1
@@ -220,6 +230,8 @@ def _decode_privacy(data: bytes, pos: int) -> tuple[str | None, Encryption | Non
         size, start = _some(data, pos, "encryption.key_id", MAX_KEY_ID_BYTES)
         pos = start + size
         key_id = str(data[start:pos], "utf-8")
+        if not key_id:
+            raise FormatError("encryption.key_id is empty")
         size, start = _size(data, pos, "encryption.nonce", MAX_NONCE_BYTES)
         pos = start + size
         encryption = Encryption(key_id, data[start:pos])

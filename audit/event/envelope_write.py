@@ -22,6 +22,7 @@ from audit.event.envelope_form import (
     entity_refusal,
     too_long,
 )
+from audit.event.shown import shown
 from audit.event.times import MAX_TIME_US, MIN_TIME_US
 from audit.event.wire import LENGTHS, MAX_INT64, encode_long, encode_size
 
@@ -107,7 +108,7 @@ def _encode_entity_type(entity_type: str | None) -> bytes:
 def _name(field: str, name: str | None) -> bytes:
     if name is None or NAME.fullmatch(name) is None or len(name) > MAX_TYPE_BYTES:
         raise InvalidInput(
-            f"{field} {name!r:.64} is not made of a-z, 0-9, _ . - beginning with a letter,"
+            f"{field} {shown(name)} is not made of a-z, 0-9, _ . - beginning with a letter,"
             f" at most {MAX_TYPE_BYTES} bytes"
         )
     raw = name.encode()
@@ -135,7 +136,9 @@ def _valid_time(us: int) -> bytes:
     if type(us) is not int:
         raise TypeError
     if not MIN_TIME_US <= us <= MAX_TIME_US:
-        raise InvalidInput(f"valid time {us} us since 1970 is outside the years 0001 to 9999")
+        raise InvalidInput(
+            f"valid time {shown(us)} us since 1970 is outside the years 0001 to 9999"
+        )
     return b"\x02" + encode_long(us)
 
 
@@ -149,6 +152,8 @@ def _encryption(encryption: Encryption) -> bytes:
     if type(encryption) is not Encryption:
         raise TypeError
     key_id, nonce = encryption
+    if key_id == "":
+        raise InvalidInput("encryption.key_id is empty")
     if type(nonce) is not bytes or len(nonce) > MAX_NONCE_BYTES:
         raise InvalidInput(f"encryption.nonce is at most {MAX_NONCE_BYTES} bytes")
     return _text("encryption.key_id", key_id, MAX_KEY_ID_BYTES) + LENGTHS[len(nonce)] + nonce
@@ -158,7 +163,9 @@ def _sequence(producer_sequence: int) -> bytes:
     if type(producer_sequence) is not int:
         raise TypeError
     if not 0 <= producer_sequence <= MAX_INT64:
-        raise InvalidInput(f"producer_sequence {producer_sequence:.64} is not within 0 and 2^63-1")
+        raise InvalidInput(
+            f"producer_sequence {shown(producer_sequence)} is not within 0 and 2^63-1"
+        )
     return b"\x02" + encode_long(producer_sequence)
 
 

@@ -23,6 +23,7 @@ from audit.event.envelope import Encryption, Event
 from audit.event.normal import check_text, key_text
 from audit.event.payload import decode_payload
 from audit.event.row import PATCH, Change
+from audit.event.shown import shown
 from audit.event.times import format_time, parse_date, parse_rfc3339
 from audit.event.types import DATA_TYPES, KNOWN_TYPES, SCHEMA, record_schema
 from audit.event.valuejson import fields_from_json, fields_to_json, from_json, to_json
@@ -31,8 +32,6 @@ OUTPUT_ONLY = frozenset({"log", "index", "recorded_time", "leaf_hash"})
 """Fields that only output has; ignored on input."""
 RECORD_LEVELS = 2
 """Lists and objects that typed records put around the values of their fields."""
-MAX_JSON_KEY_BYTES = 64
-"""How much of an unknown field's name a message repeats."""
 
 _ALWAYS = ("actor", "reason", "transaction_id", "supersedes")
 _WHEN_THERE = ("request_id", "trace_id", "subject")
@@ -129,7 +128,7 @@ def event_from_json(
     type_ = obj.get("type")
     if type(type_) is not str or type_ not in KNOWN_TYPES:
         known = ", ".join(sorted(KNOWN_TYPES))
-        raise InvalidInput(f"type {type_!r:.64} is not a type of event; there are {known}")
+        raise InvalidInput(f"type {shown(type_)} is not a type of event; there are {known}")
     raw = "undecodable" in obj
     _check_names(obj, type_, raw)
     if type_ == SCHEMA and not raw:
@@ -156,7 +155,7 @@ def _check_names(obj: dict[str, Any], type_: str, raw: bool) -> None:
         if name in _ENVELOPE or name in body or name in OUTPUT_ONLY:
             continue
         fields = ", ".join(sorted(body))
-        raise InvalidInput(f"unknown field {name!r:.{MAX_JSON_KEY_BYTES}}: {type_} has {fields}")
+        raise InvalidInput(f"unknown field {shown(name)}: {type_} has {fields}")
 
 
 def _envelope(
@@ -180,7 +179,7 @@ def _text(obj: dict[str, Any], name: str) -> str | None:
     if value is None:
         return None
     if type(value) is not str:
-        raise InvalidInput(f"{name} is a string, not {value!r:.64}")
+        raise InvalidInput(f"{name} is a string, not {shown(value)}")
     return check_text(value)
 
 
@@ -188,7 +187,7 @@ def _valid_time(value: Any) -> int | None:
     if value is None:
         return None
     if type(value) is not str:
-        raise InvalidInput(f"valid_time is a string in RFC 3339, not {value!r:.64}")
+        raise InvalidInput(f"valid_time is a string in RFC 3339, not {shown(value)}")
     if _DATE.fullmatch(value):
         day = parse_date(value)
         return parse_rfc3339(f"{day.isoformat()}T00:00:00Z")

@@ -10,6 +10,7 @@ from json.encoder import encode_basestring
 from typing import Any
 
 from audit.errors import InvalidInput, LimitExceeded
+from audit.event.shown import shown
 from audit.event.times import time_of_us, us_of_time
 from audit.event.wire import MAX_INT64, MIN_INT64
 
@@ -65,7 +66,7 @@ def check_name(name: Any) -> str:
     """A field name or key as a plain str. Raises InvalidInput when it is none."""
     if type(name) is not str:
         if not isinstance(name, str):
-            raise InvalidInput(f"a name is a string, not {name!r:.64}: write it as one")
+            raise InvalidInput(f"a name is a string, not {shown(name)}: write it as one")
         name = str.__str__(name)
     return check_text(name)
 
@@ -90,7 +91,9 @@ def check_decimal(value: Decimal) -> tuple[int, int]:
             return int(whole + fraction), len(fraction)
     sign, digits, exponent = value.as_tuple()
     if not isinstance(exponent, int):
-        raise InvalidInput(f"decimal {value} is not a number: use a double for NaN and infinities")
+        raise InvalidInput(
+            f"decimal {shown(value)} is not a number: use a double for NaN and infinities"
+        )
     if len(digits) > MAX_DECIMAL_DIGITS or not -MAX_DECIMAL_SCALE <= exponent <= MAX_DECIMAL_SCALE:
         raise LimitExceeded(
             f"decimal of {len(digits)} digits and exponent {exponent}: at most"

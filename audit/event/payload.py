@@ -17,6 +17,7 @@ from audit.event.envelope import MAX_EVENT_BYTES, Event
 from audit.event.fields import encode_fields
 from audit.event.normal import named
 from audit.event.row import PATCH, Change
+from audit.event.shown import shown
 from audit.event.types import DATA_DELETE, DATA_TRUNCATE, SCHEMA
 from audit.event.valuejson import parse_json
 
@@ -79,7 +80,7 @@ def encode_record(schema_name: str, data: Mapping[str, Any]) -> tuple[bytes, byt
         statuses = _STATUSES.get(schema_name)
         if statuses is not None and complete["status"] not in statuses:
             raise InvalidInput(
-                f"status is one of {', '.join(statuses)}, not {complete['status']!r:.64}"
+                f"status is one of {', '.join(statuses)}, not {shown(complete['status'])}"
             )
         payload = encode(complete)
     if len(payload) > MAX_EVENT_BYTES:
@@ -104,7 +105,7 @@ def _completed(kind: AvroType, data: Any) -> Any:
     if kind.kind != "record":
         return data
     if not isinstance(data, Mapping):
-        raise InvalidInput(f"an object, not {type(data).__name__} {data!r:.64}")
+        raise InvalidInput(f"an object, not {type(data).__name__} {shown(data)}")
     out: dict[str, Any] = {}
     for field in kind.fields:
         if field.name in data:
@@ -119,7 +120,7 @@ def _completed(kind: AvroType, data: Any) -> Any:
     for name in data:
         if name not in out:
             known = ", ".join(field.name for field in kind.fields)
-            raise InvalidInput(f"field {name!r:.64} is unknown here; there are {known}")
+            raise InvalidInput(f"field {shown(name)} is unknown here; there are {known}")
     return out
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from audit.errors import FormatError, InvalidInput, LimitExceeded
 from audit.event.fields import decode_fields, encode_fields
+from audit.event.shown import shown
 
 MAX_ROW_BYTES = 64_000
 """A row is inside an event, which is not longer than that."""
@@ -34,7 +35,7 @@ def encode_row(change: Change) -> bytes:
     try:
         head = _IMAGE_BYTE[image]
     except (KeyError, TypeError):
-        raise InvalidInput(f"image is 'patch' or 'full', not {image!r:.64}") from None
+        raise InvalidInput(f"image is 'patch' or 'full', not {shown(image)}") from None
     data = b"".join(
         (
             head,

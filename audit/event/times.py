@@ -7,6 +7,7 @@ import re
 from datetime import UTC, date, datetime, timedelta
 
 from audit.errors import InvalidInput
+from audit.event.shown import shown
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MIN_TIME_US = -62_135_596_800_000_000
@@ -27,7 +28,7 @@ _DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
 def time_of_us(us: int) -> datetime:
     """The UTC datetime of an instant. Raises InvalidInput outside years 0001 to 9999."""
     if not MIN_TIME_US <= us <= MAX_TIME_US:
-        raise InvalidInput(f"time {us} us since 1970 is outside the years 0001 to 9999")
+        raise InvalidInput(f"time {shown(us)} us since 1970 is outside the years 0001 to 9999")
     return EPOCH + timedelta(microseconds=us)
 
 
@@ -57,7 +58,7 @@ def us_of_time(time: datetime) -> int:
 def date_of_days(days: int) -> date:
     """The date so many days after 1970-01-01. Raises InvalidInput outside years 0001 to 9999."""
     if not MIN_DATE_DAYS <= days <= MAX_DATE_DAYS:
-        raise InvalidInput(f"date {days} days since 1970 is outside the years 0001 to 9999")
+        raise InvalidInput(f"date {shown(days)} days since 1970 is outside the years 0001 to 9999")
     return date.fromordinal(days + _EPOCH_ORDINAL)
 
 

@@ -29,12 +29,19 @@ def encode_long(value: int) -> bytes:
     rest = (value << 1) ^ (value >> 63)
     if rest < 0x80:
         return bytes((rest,))
-    if 0x2_0000_0000_0000 <= rest < 0x100_0000_0000_0000:
-        # Eight groups of seven bits: every microsecond time of this century. Spread by halves.
-        rest = rest & 0x0FFF_FFFF | (rest & 0xFF_FFFF_F000_0000) << 4
-        rest = rest & 0x3FFF_0000_3FFF | (rest & 0xFFF_C000_0FFF_C000) << 2
-        rest = rest & 0x7F_007F_007F_007F | (rest & 0x3F80_3F80_3F80_3F80) << 1
-        return _word.pack(rest | 0x80_8080_8080_8080)
+    if rest < _FIRST_REMEMBERED:
+        return _groups(rest)
+    # A time in microseconds: its upper groups are those of the times just before and after it.
+    high = rest >> 14
+    upper = _uppers.get(high)
+    if upper is None:
+        if len(_uppers) >= _MAX_UPPERS:
+            _uppers.clear()
+        upper = _uppers[high] = _groups(high)
+    return _MORE[rest & 0x7F] + _MORE[rest >> 7 & 0x7F] + upper
+
+
+def _groups(rest: int) -> bytes:
     out = bytearray()
     while rest > 0x7F:
         out.append(rest & 0x7F | 0x80)
@@ -42,6 +49,11 @@ def encode_long(value: int) -> bytes:
     out.append(rest)
     return bytes(out)
 
+
+_FIRST_REMEMBERED = 1 << 42
+_MAX_UPPERS = 1_024
+_MORE = tuple(bytes((low | 0x80,)) for low in range(128))
+_uppers: dict[int, bytes] = {}
 
 LENGTHS: tuple[bytes, ...] = tuple(encode_long(size) for size in range(4097))
 """Encoded longs 0..4096: sizes of nearly everything, ready made."""

@@ -44,7 +44,7 @@ class ModelVersion:
         event_id: str,
         run_id: str | None,
         blobs: BlobStore,
-        object: object = None,
+        object: Any = None,
     ) -> None:
         self.name = name
         self.version = version

@@ -30,6 +30,7 @@ from audit.lineage.models import FoundModel, find_models
 from audit.lineage.predictions import (
     OK_STATUS,
     Prediction,
+    is_named,
     locate_prediction,
     read_prediction,
 )
@@ -89,12 +90,10 @@ def replay_prediction(
         record = trusted_record(log, index, reader.leaf(log, index))
     except StoreCorrupt as error:
         return _stopped(wanted, None, [Integrity(TAMPERED, str(error))], "RECORD_TAMPERED")
-    if record.event is None or record.event.type != "prediction":
-        raise NotFound(f"entry {log}/{index} is no prediction")
+    if not is_named(record, prediction_id):
+        misled = f"the store's index leads to entry {log}/{index}, which has another id"
+        return _stopped(wanted, None, [Integrity(TAMPERED, misled)], "RECORD_TAMPERED")
     prediction = read_prediction(Books(reader, cut), record)
-    if prediction.prediction_id not in wanted:
-        misled = f"the store's index leads to {prediction.prediction_id}"
-        return _stopped(wanted, prediction, [Integrity(TAMPERED, misled)], "RECORD_TAMPERED")
     if integrity.answer == TAMPERED:
         return _stopped(prediction.prediction_id, prediction, [integrity], "RECORD_TAMPERED")
     if prediction.problem is not None:

@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from audit.errors import Ambiguous, FormatError, InvalidInput, NotFound
+from audit.errors import Ambiguous, FormatError, InvalidInput, NotFound, StoreCorrupt
 from audit.event.types import PREDICTION
 from audit.event.values import Value, dumps, fields_to_json, format_time, parse_json, to_json
 from audit.log.entry import Kind
@@ -115,9 +115,18 @@ def find_prediction(reader: Reader, prediction_id: str, cut: Cut) -> Prediction:
     """
     log, index = locate_prediction(reader, prediction_id, cut)
     record = trusted_record(log, index, reader.leaf(log, index))
-    if record.event is None or record.event.type != PREDICTION:
-        raise NotFound(f"entry {log}/{index} is no prediction")
+    if not is_named(record, prediction_id):
+        raise StoreCorrupt(f"the store's index leads to entry {log}/{index}, which has another id")
     return read_prediction(Books(reader, cut), record)
+
+
+def is_named(record: Record, prediction_id: str) -> bool:
+    """Whether the entry itself has this id (or SOURCE:ID). Raises NotFound for no prediction."""
+    event = record.event
+    if event is None or event.type != PREDICTION:
+        raise NotFound(f"entry {record.log}/{record.index} is no prediction")
+    wanted = prediction_id.removeprefix(f"{PREDICTION_ENTITY}/")
+    return wanted in (event.event_id, f"{event.source}:{event.event_id}")
 
 
 def locate_prediction(reader: Reader, prediction_id: str, cut: Cut) -> tuple[int, int]:

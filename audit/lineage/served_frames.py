@@ -76,7 +76,7 @@ def _describe_frame(frame: Any, depth: int, arrays: Arrays) -> Served:
     value: dict[str, Value] = {}
     columns = []
     for position, name in enumerate(names):
-        cells, column = _describe_column(frame.iloc[:, position], depth)
+        cells, column = _describe_column(frame.iloc[:, position], depth, arrays)
         value[name] = cells[0] if len(cells) == 1 else cells
         columns.append({"name": name, **column})
     axis = _describe_axis(frame.index, depth, arrays)

@@ -30,6 +30,7 @@ class RowAt(NamedTuple):
     row: Row | None
     entries: tuple[Position, ...]
     undecodable: int
+    cut: Cut
 
 
 class Dataset:
@@ -137,7 +138,7 @@ def row(reader: Reader, ref: Ref, cut: Cut, valid_at_us: int | None = None) -> R
         state = advance(state, step)
     entries = tuple(step.position for step in folding if step.op is not None)
     undecodable = sum(step.problem is not None for step in folding)
-    return RowAt(ref, state.row, entries, undecodable)
+    return RowAt(ref, state.row, entries, undecodable, cut)
 
 
 def hint(reader: Reader, entity: str | Ref, cut: Cut) -> str | None:
@@ -152,9 +153,8 @@ def hint(reader: Reader, entity: str | Ref, cut: Cut) -> str | None:
     entity_type = entity.entity_type if isinstance(entity, Ref) else entity
     key = entity.entity_key if isinstance(entity, Ref) else None
     steps = Steps(reader, entity_type, cut)
-    for log, size in cut.sizes.items():
-        if size and next(iter(reader.entity(log, entity_type, key, size)), None) is not None:
-            return None
+    if any(_holds(reader, log, entity_type, key, size) for log, size in cut.sizes.items() if size):
+        return None
     earliest_us = _earliest_valid(reader, steps, key)
     if earliest_us is None or earliest_us > cut.as_of_us:
         return None
@@ -163,6 +163,13 @@ def hint(reader: Reader, entity: str | Ref, cut: Cut) -> str | None:
         f"{format_time(earliest_us)[:10]}\n"
         f"for the data as it was in the world then, use --valid-at {cut.asked}"
     )
+
+
+def _holds(reader: Reader, log: int, entity_type: str, key: str | None, size: int) -> bool:
+    """True when the log has something of the dataset, or of the key, below a size."""
+    if key is None:
+        return entity_type in reader.entity_types(log, size)
+    return next(iter(reader.entity(log, entity_type, key, size)), None) is not None
 
 
 def _earliest_valid(reader: Reader, steps: Steps, key: str | None) -> int | None:

@@ -11,16 +11,17 @@ from audit.event.canonical import schema_hash
 from audit.event.payload import decode_payload
 from audit.event.row import Change
 from audit.event.types import SCHEMA, SCHEMA_SOURCE
-from audit.log.record import Record, read_record
+from audit.log.record import Record
 from audit.replay.points import Cut
+from audit.replay.trusted import trusted_record
 from audit.store.contract import Reader
 
 
 class LogBook(SchemaBook):
     """The schemas of one log below a size, loaded as they are asked for."""
 
-    def __init__(self, reader: Reader, log: int, size: int) -> None:
-        """Nothing is read yet."""
+    def __init__(self, reader: Reader, log: int, size: int | None) -> None:
+        """Nothing is read yet. Without a size: whatever the log holds when it is asked."""
         super().__init__()
         self._reader = reader
         self._log = log
@@ -44,19 +45,20 @@ class LogBook(SchemaBook):
 
     def _load(self, name: bytes) -> None:
         for log, index in self._reader.find_event(name.hex(), SCHEMA_SOURCE):
-            if log != self._log or index >= self._size:
+            if log != self._log or (self._size is not None and index >= self._size):
                 continue
-            event = read_record(log, self._reader.leaf(log, index)).event
+            event = trusted_record(log, index, self._reader.leaf(log, index)).event
             if event is not None and event.type == SCHEMA and schema_hash(event.payload) == name:
                 self.add(event.payload)
                 return
-        self._missing.add(name)
+        if self._size is not None:
+            self._missing.add(name)
 
 
 class Books:
-    """A book for each log of a ledger, at a cut."""
+    """A book for each log of a ledger, at a cut; without one, of what it holds when asked."""
 
-    def __init__(self, reader: Reader, cut: Cut) -> None:
+    def __init__(self, reader: Reader, cut: Cut | None) -> None:
         """Nothing is read yet."""
         self._reader = reader
         self._cut = cut
@@ -66,7 +68,8 @@ class Books:
         """The book of one log."""
         book = self._books.get(log)
         if book is None:
-            book = self._books[log] = LogBook(self._reader, log, self._cut.size(log))
+            size = None if self._cut is None else self._cut.size(log)
+            book = self._books[log] = LogBook(self._reader, log, size)
         return book
 
     def decode(self, record: Record) -> Change | dict[str, Any]:

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from audit.errors import InvalidInput, NotFound
 from audit.event.values import format_time
-from audit.log.record import Record, read_record
+from audit.log.record import Record
 from audit.replay.points import Cut
+from audit.replay.trusted import trusted_record
 from audit.store.contract import LogInfo, Reader, StoredCheckpoint
 from audit.tlog.hashing import EMPTY_ROOT
 from audit.tlog.merkle import consistency_proof, tree_root
@@ -180,8 +181,8 @@ def transactions_cut(
 
 
 def _records(reader: Reader, log: int, start: int, stop: int | None) -> Iterator[Record]:
-    for _, leaf in reader.leaves(log, start, stop):
-        yield read_record(log, leaf)
+    for index, leaf in reader.leaves(log, start, stop):
+        yield trusted_record(log, index, leaf)
 
 
 def _count(

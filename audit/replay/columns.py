@@ -16,9 +16,10 @@ from audit.event.book import compiled
 from audit.event.row import Change
 from audit.event.types import SCHEMA
 from audit.log.entry import Kind
-from audit.log.record import Record, read_record
+from audit.log.record import Record
 from audit.replay.fold import Row
 from audit.replay.points import Cut
+from audit.replay.trusted import trusted_record
 from audit.store.contract import Reader
 
 
@@ -84,9 +85,9 @@ class Naming:
         """The record names that the whole dataset uses. Reads it once, without its payloads."""
         if self._names_of_dataset is None:
             self._names_of_dataset = self.names_of(
-                read_record(log, leaf)
+                trusted_record(log, index, leaf)
                 for log, size in self._cut.sizes.items()
-                for _, leaf in self._reader.entity(log, self._entity_type, None, size)
+                for index, leaf in self._reader.entity(log, self._entity_type, None, size)
             )
         return self._names_of_dataset
 
@@ -129,8 +130,8 @@ def _declared_versions(reader: Reader, cut: Cut) -> list[SchemaVersion]:
     """The schemas of declared datasets below the cut, each where it was recorded first."""
     found: dict[bytes, SchemaVersion] = {}
     for log, size in cut.sizes.items():
-        for _, leaf in reader.special(log, size, int(Kind.EVENT)):
-            record = read_record(log, leaf)
+        for index, leaf in reader.special(log, size, int(Kind.EVENT)):
+            record = trusted_record(log, index, leaf)
             if record.event is None or record.event.type != SCHEMA:
                 continue
             schema = compiled(record.event.payload)

@@ -17,7 +17,8 @@ from audit.replay.history import Changes, pair_to_json
 from audit.replay.known import require_dataset, require_recorded
 from audit.replay.points import Cut
 from audit.replay.refs import Ref
-from audit.replay.steps import Steps, trusted_record
+from audit.replay.steps import Steps
+from audit.replay.trusted import trusted_record
 from audit.store.contract import Reader
 
 MAX_SINGLE_KEYS = 200

@@ -14,7 +14,7 @@ from audit.log.record import Record
 from audit.replay.books import Books
 from audit.replay.points import Cut, event_positions
 from audit.replay.query import EARLIEST_US, LATEST_US, Payload, Query
-from audit.replay.steps import trusted_record
+from audit.replay.trusted import trusted_record
 from audit.store.contract import Located, Reader
 
 FIRST_WINDOW = 256

@@ -49,10 +49,16 @@ def build_frame(
             column.append(row.get(name, missing))
     index = pd.Index(keys, dtype=object, name=KEY_COLUMN)
     named = sorted((output_name(name), column) for name, column in cells.items())
-    data = {name: pd.Series(_array(column), index=index) for name, column in named}
+    data = {name: _series(column, index) for name, column in named}
     frame = pd.DataFrame(data, index=index, columns=pd.Index([n for n, _ in named], dtype=object))
     frame.attrs[ATTRS_KEY] = dict(citation)
     return frame
+
+
+def _series(column: list[Any], index: pd.Index) -> pd.Series:
+    array = _array(column)
+    # Said again, or pandas makes its own string dtype of it, in which None and NA are one.
+    return pd.Series(array, index=index, dtype=array.dtype)
 
 
 def _array(column: list[Any]) -> "ExtensionArray | np.ndarray[Any, Any]":

@@ -27,8 +27,8 @@ from audit.event.times import (
     parse_rfc3339,
     us_of_time,
 )
-from audit.log.record import read_record
 from audit.replay.fold import Position
+from audit.replay.trusted import trusted_record
 from audit.store.contract import Reader
 
 AsOf = str | int | datetime | date | None
@@ -203,7 +203,7 @@ def cut_at_time(reader: Reader, time_us: int, now_us: int, asked: str | None = N
 def cut_at_position(reader: Reader, position: Position, asked: str | None = None) -> Cut:
     """The cut up to and including an entry; other logs up to its recorded time."""
     log, index = position
-    time_us = read_record(log, reader.leaf(log, index)).recorded_time_us
+    time_us = trusted_record(log, index, reader.leaf(log, index)).recorded_time_us
     asked = f"{log}/{index}" if asked is None else asked
     others = cut_at_time(reader, time_us, time_us, asked)
     sizes = {**others.sizes, log: index + 1}
@@ -334,7 +334,7 @@ def _one_of(reader: Reader, text: str, fits: list[Position]) -> Position:
 
 def _described(reader: Reader, position: Position) -> str:
     log, index = position
-    event = read_record(log, reader.leaf(log, index)).event
+    event = trusted_record(log, index, reader.leaf(log, index)).event
     return f"{log}/{index}" + (f" ({event.source}:{event.event_id})" if event else "")
 
 

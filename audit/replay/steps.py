@@ -10,12 +10,15 @@ from collections.abc import Container, Iterable, Iterator
 from audit.errors import InvalidInput, StoreCorrupt
 from audit.event.row import Change
 from audit.log.entry import Kind
-from audit.log.record import Record, read_record
+from audit.log.record import Record
 from audit.replay.books import Books
 from audit.replay.columns import Naming
 from audit.replay.fold import DATA_PREFIX, OPS, Position, Step
 from audit.replay.points import Cut
+from audit.replay.trusted import trusted_record
 from audit.store.contract import Located, Reader
+
+__all__ = ["Steps", "entries_used", "trusted_record"]
 
 MAX_SINGLE_KEYS = 50
 """Up to so many keys are read each on its own; for more the entity type is walked through once."""
@@ -152,21 +155,6 @@ class Steps:
 
 def _order(record: Record) -> tuple[int, int]:
     return record.entry.recorded_time_us, record.log
-
-
-def trusted_record(log: int, index: int, leaf: bytes) -> Record:
-    """Decode a leaf. Raises StoreCorrupt when it is none, or not the one of this index."""
-    try:
-        record = read_record(log, leaf)
-    except InvalidInput as error:
-        raise StoreCorrupt(
-            f"entry {log}/{index} cannot be read: {error}; run audit verify"
-        ) from None
-    if record.index != index:
-        raise StoreCorrupt(
-            f"entry {log}/{index} says that it is entry {record.index}; run audit verify"
-        )
-    return record
 
 
 def _misplaced(log: int, index: int) -> StoreCorrupt:

@@ -95,3 +95,27 @@ def row_from_avro(record: Any) -> Change:
     return Change(
         record["image"], fields_from_avro(record["before"]), fields_from_avro(record["after"])
     )
+
+
+def record_to_avro(schema: Any, value: Any) -> Any:
+    """A record in plain form as fastavro takes it: `schema` is its parsed JSON."""
+    if isinstance(schema, list):
+        if value is None:
+            return None
+        branches = [branch for branch in schema if branch != "null"]
+        if len(branches) == 1:
+            return record_to_avro(branches[0], value)
+        if isinstance(value, dict):
+            return record_to_avro(branches[0], value)
+        return ("attestory.Single", {"value": value_to_avro(value)})
+    if isinstance(schema, dict) and schema["type"] == "array":
+        items = schema["items"]
+        if items == "Field" or (isinstance(items, dict) and items["name"] == "Field"):
+            return fields_to_avro(value)
+        return [record_to_avro(items, item) for item in value]
+    if isinstance(schema, dict) and schema["type"] == "record":
+        return {
+            field["name"]: record_to_avro(field["type"], value[field["name"]])
+            for field in schema["fields"]
+        }
+    return value

@@ -73,7 +73,13 @@ def main() -> None:
         data = encode_row(change)
         ours = us(lambda change=change: encode_row(change)), us(lambda data=data: decode_row(data))
         show(name, ours, fastavro_times(schema, row_to_avro(change), data))
-    kinds = {"name": "string", "dpt": "string", "amount": "long", "rate": "double", "open": "boolean"}
+    kinds = {
+        "name": "string",
+        "dpt": "string",
+        "amount": "long",
+        "rate": "double",
+        "open": "boolean",
+    }
     fields_of = [{"name": name, "type": ["null", kind]} for name, kind in kinds.items()]
     declared = declare({"type": "record", "name": "loan", "fields": fields_of})
     change = Change("full", None, plain)

@@ -224,6 +224,23 @@ def test_a_leaf_that_is_junk(case: Case) -> None:
     assert (found.integrity, found.output) == ("TAMPERED", "NOT_REPRODUCIBLE")
 
 
+def test_an_index_that_leads_to_another_prediction(case: Case) -> None:
+    score = weighed(case, case.register(WEIGHTS))
+    score(FEATURES)
+    first = score.last_id
+    assert first is not None
+    score({**FEATURES, "amount": 1.0})
+    case.emit.flush()
+    case.backend.drop_guards()
+    for name, other in ((first, "nobody"), (score.last_id, first)):
+        case.backend.sql(
+            "UPDATE entries SET event_id = ? WHERE event_id = ?", (other.encode(), name.encode())
+        )
+    found = case.replay(first)
+    assert (found.integrity, found.reasons) == ("TAMPERED", ("RECORD_TAMPERED",))
+    assert "another id" in found.messages[0]
+
+
 def test_without_a_policy_nothing_is_verified(case: Case) -> None:
     score = weighed(case, case.register(WEIGHTS))
     score(FEATURES)

@@ -133,16 +133,19 @@ class LedgerInTest:
         log: int = 0,
     ) -> list[Outcome]:
         """Append events in one batch, whatever becomes of them; the schemas go first."""
+        at_us = us(at) if isinstance(at, str) else at
         sent = self._sent_schemas.setdefault(log, set())
         fresh = [schema for schema in schemas if schema not in sent]
         sent.update(fresh)
         if fresh:
             messages = [Message(encode_event(schema_event(schema))) for schema in fresh]
-            now_us, self.now_us = self.now_us, START_US
+            # Just before the events, so that these get the very time that is asked for.
+            now_us = self.now_us
+            self.now_us = (now_us if at_us is None else at_us) - len(fresh)
             self.store.append(log, messages, self._signers[log])
             self.now_us = now_us
-        if at is not None:
-            self.now_us = us(at) if isinstance(at, str) else at
+        if at_us is not None:
+            self.now_us = at_us
         messages = [Message(encode_event(event)) for event in events]
         return self.store.append(log, messages, self._signers[log]).outcomes
 

@@ -6,7 +6,8 @@ he can do: seal the entries again, with all that belongs to them, with or withou
 
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from audit.errors import FormatError
@@ -36,6 +37,10 @@ class Attacker(ABC):
     @abstractmethod
     def sql(self, statement: str, values: Sequence[object] = ()) -> list[tuple]:
         """Run one statement, with ? for values."""
+
+    @abstractmethod
+    def many(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
+        """Run one statement for each row of values, in one transaction."""
 
     @abstractmethod
     def drop_guards(self) -> None:
@@ -89,8 +94,8 @@ class Attacker(ABC):
 
     def close_gap(self, index: int) -> None:
         """Renumber the rows after a deleted one, so that no index is missing."""
-        for old in range(index + 1, self.size() + 1):
-            self.move(old, old - 1)
+        statement = 'UPDATE entries SET "index" = ? WHERE log = 0 AND "index" = ?'
+        self.many(statement, [(old - 1, old) for old in range(index + 1, self.size() + 1)])
 
     def delete_checkpoints(self, above: int = -1) -> None:
         self.sql("DELETE FROM checkpoints WHERE log = 0 AND size > ?", [above])
@@ -113,14 +118,16 @@ class Attacker(ABC):
         if with_checkpoints:
             self.delete_checkpoints(above=size)
 
-    def insert(self, index: int, leaf: bytes) -> None:
-        """A row with the columns that belong to the leaf."""
-        entry = decode_entry(leaf)
-        event = None if entry.kind is Kind.QUARANTINED else decode_event(entry.event)
+    def insert(self, index: int, *leaves: bytes) -> None:
+        """Rows from an index on, with the columns that belong to each leaf."""
         names = ", ".join(f'"{name}"' for name in ("log", "index", *COLUMNS, "leaf"))
         marks = ", ".join("?" * (len(COLUMNS) + 3))
-        values = [0, index, *columns_of(entry, event), leaf]
-        self.sql(f"INSERT INTO entries ({names}) VALUES ({marks})", values)
+        rows = []
+        for at, leaf in enumerate(leaves, index):
+            entry = decode_entry(leaf)
+            event = None if entry.kind is Kind.QUARANTINED else decode_event(entry.event)
+            rows.append([0, at, *columns_of(entry, event), leaf])
+        self.many(f"INSERT INTO entries ({names}) VALUES ({marks})", rows)
 
     # The worst
 
@@ -138,8 +145,7 @@ class Attacker(ABC):
         leaves = [encode_entry(entry) for entry in self._sealed(change, renumber)]
         sizes = [size for size in self.checkpoint_sizes() if size <= len(leaves)]
         self.delete_entries(0)
-        for index, leaf in enumerate(leaves):
-            self.insert(index, leaf)
+        self.insert(0, *leaves)
         edge = TreeEdge.empty()
         if tiles:
             self.sql("DELETE FROM tiles")
@@ -170,10 +176,20 @@ class SqliteAttacker(Attacker):
         self.path = path
 
     def sql(self, statement: str, values: Sequence[object] = ()) -> list[tuple]:
+        with self._connection() as connection:
+            return connection.execute(statement, list(values)).fetchall()
+
+    def many(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
+        with self._connection() as connection:
+            connection.executemany(statement, rows)
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
         connection = sqlite3.connect(self.path)
         try:
+            connection.execute("PRAGMA synchronous = OFF")
             with connection:
-                return connection.execute(statement, list(values)).fetchall()
+                yield connection
         finally:
             connection.close()
 
@@ -189,7 +205,9 @@ class SqliteAttacker(Attacker):
 
     def relax_types(self) -> None:
         """Let every column of `entries` hold any type, which STRICT tables do not."""
-        self.sql("CREATE TABLE loose AS SELECT * FROM entries")
+        names = ", ".join(f'"{name}"' for name in ("log", "index", *COLUMNS, "leaf"))
+        self.sql(f"CREATE TABLE loose ({names})")
+        self.sql(f"INSERT INTO loose ({names}) SELECT {names} FROM entries")
         self.sql("DROP VIEW IF EXISTS signed_records")
         self.sql("DROP TABLE entries")
         self.sql("ALTER TABLE loose RENAME TO entries")

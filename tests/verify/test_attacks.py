@@ -96,11 +96,11 @@ def test_a_bit_flipped_where_no_tile_is_full_yet(attacked: Ledger, index: int) -
     tampered(attacked.verify(), "checkpoint_differs", index)
 
 
-def test_every_bit_position_of_one_leaf(attacked: Ledger) -> None:
+def test_bits_all_over_one_leaf(attacked: Ledger) -> None:
     """The newest entry, so that only the last checkpoint can tell."""
     index = attacked.size - 1
     leaf = attacked.attacker.leaf(index)
-    for at in range(len(leaf)):
+    for at in range(0, len(leaf), 3):
         attacked.attacker.update_leaf(index, flip(leaf, at))
         tampered(attacked.verify(), "checkpoint_differs", index)
 
@@ -391,15 +391,11 @@ VALUES: list[object] = [None, 0, 1.0, "text", b"bytes", -1, 2**62]
 @pytest.mark.parametrize("column", [*COLUMNS, "leaf", "index"])
 def test_a_value_of_any_type_in_any_column(ledger: Ledger, column: str, value: object) -> None:
     ledger.attacker.relax_types()
+    query = f'SELECT "{column}" FROM entries WHERE "index" = 200'
+    ((original,),) = ledger.attacker.sql(query)
     ledger.attacker.update_column(200, column, value)
-    report = ledger.verify()
-    row = ledger.attacker.sql(
-        f'SELECT count(*) FROM entries WHERE "{column}" IS ?'
-        " AND rowid = (SELECT rowid FROM entries LIMIT 1 OFFSET 200)",
-        [value],
-    )
-    same = decode_entry(ledger.attacker.leaf(200)).signature if column == "signature" else b"x"
-    assert row and (report.verdict is Verdict.OK) == (value is None and same is None)
+    same = type(value) is type(original) and value == original
+    assert ledger.verify().ok is same
 
 
 def test_every_column_as_a_float(ledger: Ledger) -> None:

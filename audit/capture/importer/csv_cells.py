@@ -63,8 +63,9 @@ def _quoted_cells(source: Source, number: int, text: str) -> Cells:
     while True:
         match = _CELL.match(text, at)
         if match is None:
+            place = f"{source.name}, line {number}, cell {len(cells) + 1}"
             raise InvalidInput(
-                f"{source.name}, line {number}: cell {len(cells) + 1} has a quote where none may be; "
+                f"{place}: a quote where none may be\n"
                 'quote the whole cell and double the quotes in it: "a ""b"" c"'
             )
         quoted, plain, end = match.groups()

@@ -120,9 +120,8 @@ class CsvTable:
         width = len(self.header)
         for number, cells in rows:
             if len(cells) != width:
-                raise InvalidInput(
-                    f"{self._source.name}, line {number}: {len(cells)} cells, the header has {width}"
-                )
+                place = f"{self._source.name}, line {number}"
+                raise InvalidInput(f"{place}: {len(cells)} cells, the header has {width}")
             yield number, cells
 
     def _key(self, number: int, cells: Cells) -> str:

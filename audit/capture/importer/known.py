@@ -30,6 +30,7 @@ def scratch() -> sqlite3.Connection:
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute("PRAGMA journal_mode = OFF")
+    connection.execute("BEGIN")  # one transaction that never ends: nothing here is to be kept
     return connection
 
 

@@ -5,8 +5,10 @@ row, and how often that row stood in the file before; ids that are in the ledger
 `snapshot` the file is the whole dataset: what differs from the rows now is emitted, with new ids,
 in one `transaction_id`.
 
-A CSV file, and any snapshot, is read wholly and checked before the first event. A bad row stops an
-import with its line; batches sealed before stay, and importing the mended file adds the rest.
+The file is read twice: first all of it is checked (and a CSV file's types are found), then the
+events are made. A bad row stops the import with its line. What only turns out on the way, like a
+row too large for an event, leaves the batches sealed before; importing the mended file adds the
+rest.
 """
 
 import os
@@ -80,17 +82,11 @@ def import_file(
         batches = Batches(ledger)
         load = _load_snapshot if snapshot else _load_rows
         try:
-            load(ledger, opened, table, task, batches)
-            batches.seal()
+            with batches.telling():
+                load(ledger, opened, table, task, batches)
+                batches.seal()
         except sqlite3.Error as error:
             raise disk_trouble(error) from None
-        except InvalidInput as error:
-            if batches.sealed:
-                raise type(error)(
-                    f"{error}\n{batches.sealed} events before it are sealed; "
-                    "mend the file and import it again"
-                ) from None
-            raise
         return batches.result(transaction_id if batches.sealed else None)
 
 
@@ -116,7 +112,6 @@ def _table(source: Source, format: str | None, key: Key, valid_time: str | None)
 def _load_rows(
     ledger: EmbeddedLedger, source: Source, table: Table, task: _Task, batches: Batches
 ) -> None:
-    # One more pass: a CSV file's types, and how many rows there are.
     source.passes = 2
     known = KnownKeys(ledger.store, task.entity, task.source, table.check())
     try:

@@ -58,9 +58,7 @@ class ParquetTable:
     def rows(self) -> Iterator[TableRow]:
         """The rows in order, counted from 1."""
         total = max(1, self._file.metadata.num_rows)
-        number = 0
-        for cells in self._cells():
-            number += 1
+        for number, cells in enumerate(self._cells(), 1):
             place = f"{self._source.name}, row {number}"
             with located(place):
                 fields = normalize_fields(dict(zip(self.header, cells, strict=True)))
@@ -90,7 +88,7 @@ def _check_type(name: str, column: str, kind: "pyarrow.DataType") -> None:
 
     if types.is_timestamp(kind) and kind.tz is None:
         raise InvalidInput(
-            f"{name}: the timestamps in column {column} have no time zone, so they name no instant\n"
+            f"{name}: timestamps in column {column} have no time zone, so they name no instant\n"
             "write them with one, for instance df[column].dt.tz_localize('UTC')"
         )
     if types.is_map(kind):

@@ -7,7 +7,7 @@ from audit.capture.embedded import EmbeddedLedger
 from audit.capture.importer.jsonl_table import json_lines
 from audit.capture.importer.sealing import Batches, ImportResult
 from audit.capture.importer.source import Progress, Source, located
-from audit.errors import FormatError, InvalidInput
+from audit.errors import FormatError
 from audit.event.jsonform import event_from_json
 from audit.event.schema import SchemaBook
 from audit.event.types import SCHEMA
@@ -32,7 +32,7 @@ def import_events(
     batches = Batches(ledger)
     book = _book(ledger.store)
     with Source(path_or_stream, progress) as opened:
-        try:
+        with batches.telling():
             for place, obj in json_lines(opened):
                 with located(place):
                     built = event_from_json(obj, source=source, book=book)
@@ -40,14 +40,7 @@ def import_events(
                     if built.event.type == SCHEMA:
                         book.add(built.event.payload)
             opened.finish_pass()
-        except InvalidInput as error:
-            if batches.sealed:
-                raise type(error)(
-                    f"{error}\n{batches.sealed} events before it are sealed; "
-                    "mend the file and import it again"
-                ) from None
-            raise
-        batches.seal()
+            batches.seal()
         return batches.result()
 
 

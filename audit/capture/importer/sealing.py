@@ -1,9 +1,11 @@
 """Batches of imported events: sealed in one transaction each, with what became of them counted."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from audit.capture.embedded import EmbeddedLedger
+from audit.errors import InvalidInput
 from audit.event.build import Built, schema_event
 from audit.event.envelope import encode_event
 from audit.log.intake import Message
@@ -17,10 +19,10 @@ _COUNTED = {"data.create": "created", "data.update": "updated", "data.delete": "
 
 
 class ImportResult(NamedTuple):
-    """What an import did. Counts of rows, or of events when events were imported.
+    """What an import did: counts of rows, or of events when events were imported.
 
-    `unchanged`: rows of a snapshot that are as they were. `skipped`: what was in the ledger already.
-    `conflicts`: what has the id of another event, sealed as QUARANTINED. `other`: events that create,
+    `unchanged`: rows of a snapshot that are as they were. `skipped`: was in the ledger already.
+    `conflicts`: has the id of another event; sealed as QUARANTINED. `other`: events that create,
     update or delete no row. `transaction_id`: of a snapshot's differences. `size`: of the log now.
     """
 
@@ -78,7 +80,7 @@ class Batches:
         self.counts[name] = self.counts.get(name, 0) + 1
 
     def seal(self) -> None:
-        """Seal what is collected. Raises Unavailable, StoreCorrupt: then nothing of it is sealed."""
+        """Seal what is collected. Raises Unavailable, StoreCorrupt; then none of it is sealed."""
         if not self._messages:
             return
         appended = self._ledger.append(self._messages)
@@ -93,6 +95,19 @@ class Batches:
                 self.count("conflicts")
         self._messages = []
         self._names = []
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Errors in the input that are raised inside say what is sealed already."""
+        try:
+            yield
+        except InvalidInput as error:
+            if not self.sealed:
+                raise
+            rest = "mend the file and import it again"
+            raise type(error)(
+                f"{error}\n{self.sealed} events before it are sealed; {rest}"
+            ) from None
 
     def result(self, transaction_id: str | None = None) -> ImportResult:
         """What was done."""

@@ -1,0 +1,1 @@
+"""The demo: the whole story on real data, told by the commands that a user would type."""

@@ -1,0 +1,150 @@
+"""The stage of the demo: a folder, the commands typed in it, and what they print, shown as it is."""
+
+import contextlib
+import io
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from audit.errors import AuditError, InvalidInput
+
+Command = Callable[[Sequence[str]], int]
+"""Runs one `audit` command line in this process; returns its exit code."""
+
+MARKER = ".attestory-demo"
+MARKER_TEXT = "Made by `audit demo`. The next demo that is given this folder empties it first.\n"
+TEXT_COLUMNS = 92
+PROGRAM_SECONDS = 120
+
+
+class DemoFailed(AuditError):
+    """A command of the demo did not do what the story tells: a bug, or a broken installation."""
+
+    exit_code = 3
+
+
+def prepare(folder: Path) -> None:
+    """Make an empty folder for a demo. Raises InvalidInput when it holds somebody's files."""
+    if folder.exists() and not folder.is_dir():
+        raise InvalidInput(f"{folder} is no folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not (folder / MARKER).is_file():
+            raise InvalidInput(f"{folder} is not empty, and not of an earlier demo; name another")
+        for entry in folder.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARKER).write_text(MARKER_TEXT)
+
+
+class Stage:
+    """Tells and runs. Commands run in `folder` without any AUDIT_ setting of whoever starts them."""
+
+    def __init__(self, folder: Path, command: Command) -> None:
+        """`command` runs `audit`."""
+        self.folder = folder
+        self._command = command
+        self._chapters = 0
+
+    def chapter(self, title: str, text: str = "") -> None:
+        """A numbered heading, and what it is about."""
+        self._chapters += 1
+        print(f"\n\n{self._chapters}  {title}\n{'=' * (len(title) + 3)}")
+        if text:
+            self.say(text)
+
+    def say(self, text: str) -> None:
+        """A paragraph for the reader."""
+        print()
+        print(textwrap.fill(" ".join(text.split()), TEXT_COLUMNS))
+
+    def show(self, line: str) -> None:
+        """A line that is typed."""
+        print(f"\n$ {line}", flush=True)
+
+    def audit(
+        self,
+        *args: str,
+        expect: int = 0,
+        only: str | None = None,
+        into: str | None = None,
+    ) -> str:
+        """Run `audit` and show what it prints; returns what it printed on stdout.
+
+        `expect`: the exit code that the story needs. `only`: show the lines with this text alone,
+        as `| grep` does. `into`: append stdout to a file, as `>>` does.
+        """
+        tail = f" | grep {only}" if only is not None else f" >> {into}" if into is not None else ""
+        self.show(" ".join(["audit", *map(_quoted, args)]) + tail)
+        out = io.StringIO()
+        with self._inside(), contextlib.redirect_stdout(out):
+            code = self._command(args)
+        text = out.getvalue()
+        if into is not None:
+            with (self.folder / into).open("a") as file:
+                file.write(text)
+        else:
+            lines = text.splitlines(keepends=True)
+            sys.stdout.writelines(line for line in lines if only is None or only in line)
+        if code:
+            print(f"(exit code {code})")
+        sys.stdout.flush()
+        if code != expect:
+            raise DemoFailed(f"`audit {args[0]}` ended with {code} where the story needs {expect}")
+        return text
+
+    def python(self, script: str, *args: str) -> str:
+        """Run a Python program of the demo in a process of its own; returns what it printed."""
+        self.show(" ".join(["python", script, *map(_quoted, args)]))
+        package = Path(str(files("audit"))).parent
+        environment = {name: value for name, value in os.environ.items() if _is_ours(name)}
+        known = os.environ.get("PYTHONPATH")
+        environment["PYTHONPATH"] = os.pathsep.join([str(package), *([known] if known else [])])
+        try:
+            done = subprocess.run(
+                [sys.executable, script, *args],
+                cwd=self.folder,
+                env=environment,
+                stdout=subprocess.PIPE,
+                text=True,
+                timeout=PROGRAM_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            raise DemoFailed(f"{script} did not end within {PROGRAM_SECONDS} seconds") from None
+        print(done.stdout, end="", flush=True)
+        if done.returncode:
+            raise DemoFailed(f"{script} ended with {done.returncode}")
+        return done.stdout
+
+    def file(self, name: str) -> None:
+        """Put a file of the demo into the folder."""
+        (self.folder / name).write_bytes((files("audit.demo") / name).read_bytes())
+
+    @contextlib.contextmanager
+    def _inside(self) -> Iterator[None]:
+        """In the folder, and without the reader's own settings."""
+        own = {name: value for name, value in os.environ.items() if not _is_ours(name)}
+        here = Path.cwd()
+        for name in own:
+            del os.environ[name]
+        os.chdir(self.folder)
+        try:
+            yield
+        finally:
+            os.chdir(here)
+            os.environ.update(own)
+
+
+def _is_ours(name: str) -> bool:
+    """Whether an environment variable may reach the demo's commands."""
+    return not name.startswith("AUDIT_") or name == "AUDIT_TRACEBACK"
+
+
+def _quoted(word: str) -> str:
+    """A word as it is typed into a shell."""
+    plain = word and all(c.isalnum() or c in "-_./:=@,~+" for c in word)
+    return word if plain else "'" + word.replace("'", "'\\''") + "'"
