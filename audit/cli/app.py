@@ -1,14 +1,9 @@
 """The `audit` command: which commands there are, for whom, and where their code is."""
 
-import sys
-from collections.abc import Sequence
-from typing import Any
-
 import click
 
 from audit import __version__
-from audit.cli.lazy import Lazy, LazyGroup
-from audit.cli.outcome import guarded
+from audit.cli.lazy import App, Lazy
 from audit.cli.session import Session
 
 START, APPLICATIONS = "To begin with", "Applications: record and read data"
@@ -49,38 +44,8 @@ LATER = (
 """Names of commands that are promised, and not there yet."""
 
 
-class _App(LazyGroup):
-    """The root of all commands."""
-
-    def run(self, args: Sequence[str]) -> int:
-        """Run one command line; returns the exit code. Never raises an Exception."""
-        session = Session()
-
-        def run() -> None:
-            _speak_utf8()
-            super(_App, self).main(
-                list(args), prog_name="audit", standalone_mode=False, obj=session
-            )
-
-        try:
-            return guarded(run, lambda: session.exit_code)
-        finally:
-            session.close()
-
-    def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> Any:
-        """Run one command line and leave the process with its exit code."""
-        sys.exit(self.run(sys.argv[1:] if args is None else args))
-
-
-def _speak_utf8() -> None:
-    """Data on stdout is UTF-8 with plain line feeds, whatever the locale says."""
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
-
-
 @click.group(
-    cls=_App,
+    cls=App,
     lazy=COMMANDS,
     later=LATER,
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},

@@ -1,11 +1,15 @@
 """Command groups that load a command only when it is run, and say what comes later."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NamedTuple
 
 import click
+
+from audit.cli.outcome import guarded
+from audit.cli.session import Session
 
 
 class Lazy(NamedTuple):
@@ -68,3 +72,31 @@ class LazyGroup(click.Group):
                 formatter.write_dl(rows)
         if self.commands:
             super().format_commands(ctx, formatter)
+
+
+class App(LazyGroup):
+    """The root of all commands."""
+
+    def run(self, args: Sequence[str]) -> int:
+        """Run one command line; returns the exit code. Never raises an Exception."""
+        session = Session()
+
+        def run() -> None:
+            _speak_utf8()
+            super(App, self).main(list(args), prog_name="audit", standalone_mode=False, obj=session)
+
+        try:
+            return guarded(run, lambda: session.exit_code)
+        finally:
+            session.close()
+
+    def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> Any:
+        """Run one command line and leave the process with its exit code."""
+        sys.exit(self.run(sys.argv[1:] if args is None else args))
+
+
+def _speak_utf8() -> None:
+    """Data on stdout is UTF-8 with plain line feeds, whatever the locale says."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")

@@ -1,4 +1,4 @@
-"""The stage of the demo: a folder, the commands typed in it, and what they print, shown as it is."""
+"""The stage of the demo: a folder, the commands typed in it, and what they print."""
 
 import contextlib
 import io
@@ -42,7 +42,7 @@ def prepare(folder: Path) -> None:
 
 
 class Stage:
-    """Tells and runs. Commands run in `folder` without any AUDIT_ setting of whoever starts them."""
+    """Tells and runs. Commands run in `folder`, without any AUDIT_ setting of the reader's."""
 
     def __init__(self, folder: Path, command: Command) -> None:
         """`command` runs `audit`."""
@@ -80,22 +80,35 @@ class Stage:
         """
         tail = f" | grep {only}" if only is not None else f" >> {into}" if into is not None else ""
         self.show(" ".join(["audit", *map(_quoted, args)]) + tail)
-        out = io.StringIO()
-        with self._inside(), contextlib.redirect_stdout(out):
+        shown = io.StringIO()
+        out = _Tee(None if only is not None or into is not None else shown)
+        with (
+            self._inside(),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(_Tee(shown)),
+        ):
             code = self._command(args)
         text = out.getvalue()
+        print(shown.getvalue(), end="")
         if into is not None:
             with (self.folder / into).open("a") as file:
                 file.write(text)
-        else:
+        elif only is not None:
             lines = text.splitlines(keepends=True)
-            sys.stdout.writelines(line for line in lines if only is None or only in line)
+            print("".join(line for line in lines if only in line), end="")
         if code:
             print(f"(exit code {code})")
         sys.stdout.flush()
         if code != expect:
             raise DemoFailed(f"`audit {args[0]}` ended with {code} where the story needs {expect}")
         return text
+
+    def quietly(self, *args: str) -> str:
+        """Run `audit` for what the story itself needs to know; returns what it printed."""
+        out = io.StringIO()
+        with self._inside(), contextlib.redirect_stdout(out):
+            self._command(args)
+        return out.getvalue()
 
     def python(self, script: str, *args: str) -> str:
         """Run a Python program of the demo in a process of its own; returns what it printed."""
@@ -137,6 +150,19 @@ class Stage:
         finally:
             os.chdir(here)
             os.environ.update(own)
+
+
+class _Tee(io.StringIO):
+    """Keeps what is written, and writes it to a transcript as well."""
+
+    def __init__(self, transcript: io.StringIO | None) -> None:
+        super().__init__()
+        self._transcript = transcript
+
+    def write(self, text: str) -> int:
+        if self._transcript is not None:
+            self._transcript.write(text)
+        return super().write(text)
 
 
 def _is_ours(name: str) -> bool:

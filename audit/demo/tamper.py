@@ -6,7 +6,6 @@ is what an attacker would do; nothing here is used by the product.
 
 import shutil
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -80,10 +79,9 @@ def rewrite_tail(database: Path, index: int, amount: int) -> None:
 
 
 def _seal_again(database: Path, leaves: list[bytes]) -> None:
-    """Append what leaves say, each at its old recorded time, signed with the key that was stolen."""
+    """Append what leaves say, each at its old recorded time, signed with the stolen key."""
     times: list[int] = []
-    clock: Callable[[], int] = lambda: times[-1]  # noqa: E731 - one line says it
-    with open_store(f"sqlite:///{database}", clock=clock) as store:
+    with open_store(f"sqlite:///{database}", clock=lambda: times[-1]) as store:
         origin = store.logs()[0].origin
         seed = read_key(database.with_name("audit.key"), None)[1]
         signer = Ed25519Signer.from_seed(origin, derive_seed(seed, origin))

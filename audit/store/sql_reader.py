@@ -33,9 +33,9 @@ FETCH_INDEXES = 500
 MIN_INDEX = -(2**63)
 
 _entries = tables.entries.c
-_POSITION = _entries.index + 0
-"""The index as an expression: so that a bound on it, or its order, does not tempt the planner to scan the log
-along its primary key where an index on what is asked for is there."""
+_position = _entries.index + 0
+"""The index as an expression: so that a bound on it, or its order, does not tempt the planner to
+scan the log along its primary key where an index on what is asked for is there."""
 _STORED = tuple(_entries[name] for name in ("index", "leaf")) + tuple(
     column for column in _entries if column.name not in ("log", "index", "leaf")
 )
@@ -183,7 +183,7 @@ class SqlReader:
         if entity_key is not None:
             where.append(_entries.entity_key == entity_key.encode(errors="surrogatepass"))
         if start > 0:
-            where.append(_POSITION >= start)
+            where.append(_position >= start)
         return self._found(log, where, stop)
 
     def keyless(self, log: int, entity_type: str, stop: int | None = None) -> Iterator[Located]:
@@ -193,9 +193,9 @@ class SqlReader:
 
     def _found(self, log: int, where: list[Any], stop: int | None) -> Iterator[Located]:
         if stop is not None:
-            where = [*where, _POSITION < stop]
+            where = [*where, _position < stop]
         # First the indexes alone, from the covering index: the leaves would not fit the sorter.
-        query = select(_entries.index).where(and_(*where)).order_by(_POSITION)
+        query = select(_entries.index).where(and_(*where)).order_by(_position)
         return self._located(log, [row[0] for row in self._rows(query)])
 
     def _located(self, log: int, indexes: list[int]) -> Iterator[Located]:
@@ -218,7 +218,7 @@ class SqlReader:
             .order_by(_entries.entity_key)
         )
         if stop is not None:
-            query = query.where(_POSITION < stop)
+            query = query.where(_position < stop)
         for (key,) in self._rows(query):
             yield bytes(key).decode(errors="surrogateescape")
 
@@ -235,7 +235,7 @@ class SqlReader:
                 return found
             last = name
             query = select(_entries.index).where(_entries.log == log, _entries.entity_type == name)
-            if stop is None or self._one(query.where(_POSITION < stop)) is not None:
+            if stop is None or self._one(query.where(_position < stop)) is not None:
                 found.append(name)
 
     def special(

@@ -1,4 +1,4 @@
-"""Append-only guards: what an application, or an operator by accident, cannot do to what is sealed."""
+"""Append-only guards: what nobody does to a sealed entry by accident, through any statement."""
 
 import sqlite3
 import threading

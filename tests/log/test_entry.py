@@ -73,7 +73,7 @@ def test_a_leaf_is_avro_and_reads_back(entry: Entry) -> None:
 def test_the_mark_is_the_fingerprint_of_the_schema() -> None:
     canonical = fastavro.schema.to_parsing_canonical_form(json.loads(builtin("entry.v1")))
     fingerprint = fastavro.schema.fingerprint(canonical, "CRC-64-AVRO")
-    assert ENTRY_FINGERPRINT == bytes.fromhex(fingerprint)
+    assert bytes.fromhex(fingerprint) == ENTRY_FINGERPRINT
 
 
 def test_the_largest_entry_is_a_leaf() -> None:

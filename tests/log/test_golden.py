@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from audit.log.receipt import parse_receipt, verify_receipt
-from tests.log.make_golden import golden, main
 from audit.tlog.keys import Ed25519Signer
-from tests.log.make_golden import ORIGIN, SEED
+from tests.log.make_golden import ORIGIN, SEED, golden, main
 
 FOLDER = Path(__file__).parent / "golden"
 
