@@ -1,6 +1,6 @@
 """The slow, obvious twin of `audit.replay`: folds plain Python lists, shares no code with it.
 
-What SEMANTICS says, written down once more and as plainly as possible; tests compare the two on
+What replay means, written down once more and as plainly as possible; tests compare the two on
 random lists of operations.
 """
 

@@ -245,13 +245,13 @@ def _create(
         )
     made = LogInfo(LOG_OF_THE_LEDGER, wanted, signer.verifier.vkey)
     try:
-        store.create(wanted, signer)
+        created = store.create(wanted, signer)
     except InvalidInput:
         there = _log_0(store)
         if there is None or origin is not None:
             raise
         return there, False
-    return made, True
+    return made, created
 
 
 def _default_origin(path: Path) -> str:

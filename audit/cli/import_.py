@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from audit.cli.options import json_option, session_argument, store_option
-from audit.cli.output import write, write_json
+from audit.cli.output import counted, write, write_json
 from audit.cli.progress import Progress
 from audit.cli.session import Session, bus_of, note
 from audit.errors import NotFound
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from audit.capture.importer import ImportResult
 
 FORMATS = ("csv", "jsonl", "parquet")
+COUNTS = ("created", "updated", "deleted", "unchanged", "skipped", "conflicts", "other")
 
 
 @click.command("import")
@@ -56,12 +57,12 @@ def import_(
     audit import users.parquet --entity user --key tenant,id --snapshot
     audit import events.jsonl --events        # as `audit log --format jsonl` writes them
     """
-    rows = {"--entity": entity, "--key": key, "--valid-time": valid_time, "--format": form}
-    rows.update({"--snapshot": snapshot or None, "--actor": actor, "--reason": reason})
     if events:
-        for name, value in rows.items():
-            if value is not None:
-                raise click.UsageError(f"{name} is for rows; with --events each line says it all")
+        rows = (entity, key, valid_time, form, actor, reason, snapshot or None)
+        if any(value is not None for value in rows):
+            raise click.UsageError(
+                "with --events each line says it all; only --source goes with it"
+            )
     elif entity is None or key is None:
         raise click.UsageError("say --entity and --key for rows, or --events for ready-made events")
     found = _input(file)
@@ -102,12 +103,10 @@ def _show(result: "ImportResult", as_json: bool) -> None:
     if as_json:
         write_json(fields)
         return
-    counts = ", ".join(
-        f"{value:,} {name}" for name, value in fields.items() if isinstance(value, int) and value
-    )
-    write((counts or "nothing new") + "\n")
+    counts = [f"{fields[name]:,} {name}" for name in COUNTS if fields[name]]
+    write(f"{', '.join(counts) or 'nothing new'}; the log has {counted(result.size, 'entry')}\n")
     if result.conflicts:
         note(
-            "conflicts are other events under a known id: not recorded under it, kept in quarantine\n"
+            "conflicts are other events under an id that is taken: sealed, but in no answer\n"
             "see `audit quarantine list`"
         )

@@ -22,8 +22,10 @@ def write(text: str) -> None:
 
 
 def counted(number: int, thing: str) -> str:
-    """`1 row`, `2,000 rows`."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+    """`1 row`, `2,000 rows`, `3 entries`."""
+    if number != 1:
+        thing = f"{thing[:-1]}ies" if thing.endswith("y") else f"{thing}s"
+    return f"{number:,} {thing}"
 
 
 def write_json(value: Any) -> None:

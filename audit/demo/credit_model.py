@@ -17,7 +17,8 @@ CUSTOMER, DAY = "003", "2020-06-01"
 
 def history(frame: pandas.DataFrame, customer: str) -> list[dict[str, Any]]:
     """The inquiries of one customer, oldest first, as plain dictionaries."""
-    return frame[frame["CustomerID"] == customer].sort_values("InquiryDate").to_dict("records")
+    own = frame[frame["CustomerID"] == customer].sort_values("InquiryDate")
+    return [dict(zip(own.columns, row, strict=True)) for row in own.itertuples(index=False)]
 
 
 def features(inquiries: list[dict[str, Any]]) -> dict[str, int]:

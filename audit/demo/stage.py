@@ -20,6 +20,8 @@ MARKER = ".attestory-demo"
 MARKER_TEXT = "Made by `audit demo`. The next demo that is given this folder empties it first.\n"
 TEXT_COLUMNS = 92
 PROGRAM_SECONDS = 120
+INTERRUPTED = 130
+"""What a command returns that somebody interrupted."""
 
 
 class DemoFailed(AuditError):
@@ -99,6 +101,8 @@ class Stage:
         if code:
             print(f"(exit code {code})")
         sys.stdout.flush()
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
         if code != expect:
             raise DemoFailed(f"`audit {args[0]}` ended with {code} where the story needs {expect}")
         return text

@@ -47,9 +47,9 @@ class _Story:
 
     def tell(self) -> None:
         """All chapters in order."""
-        print(
-            "What happens to data is written into a log that cannot be changed unseen. This is how\n"
-            "it is used, step by step; every line after a $ is a command that you can type yourself."
+        self.stage.say(
+            """What happens to data is written into a log that cannot be changed unseen. This is how
+            it is used, step by step. Every line after a $ is a command that you can type."""
         )
         self.seal()
         self.users()

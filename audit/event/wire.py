@@ -31,7 +31,7 @@ def encode_long(value: int) -> bytes:
         return bytes((rest,))
     if rest < _FIRST_REMEMBERED:
         return _groups(rest)
-    # A time in microseconds: its upper groups are those of the times just before and after it.
+    # Times and indexes: the upper groups are those of the numbers just before and after.
     high = rest >> 14
     upper = _uppers.get(high)
     if upper is None:
@@ -50,7 +50,7 @@ def _groups(rest: int) -> bytes:
     return bytes(out)
 
 
-_FIRST_REMEMBERED = 1 << 42
+_FIRST_REMEMBERED = 1 << 14
 _MAX_UPPERS = 1_024
 _MORE = tuple(bytes((low | 0x80,)) for low in range(128))
 _uppers: dict[int, bytes] = {}

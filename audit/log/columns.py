@@ -28,17 +28,20 @@ class Columns(NamedTuple):
 
 def columns_of(entry: Entry, event: Event | None) -> Columns:
     """The columns of a decoded entry. `event` is None exactly when the entry is quarantined."""
-    return make_columns(entry.recorded_time_us, entry, event)
+    return make_columns(entry, event)._replace(recorded_time_us=entry.recorded_time_us)
 
 
-def make_columns(recorded_time_us: int, draft: Draft | Entry, event: Event | None) -> Columns:
-    """The columns from their parts. Producers' strings become UTF-8 bytes: SQL text has limits."""
+def make_columns(draft: Draft | Entry, event: Event | None) -> Columns:
+    """The columns before there is a recorded time, which is 0 here.
+
+    Producers' strings become UTF-8 bytes: SQL text has limits that they do not have.
+    """
     if event is None or draft.kind is Kind.QUARANTINED:
         digest = sha256(draft.event).digest()
         kind = int(Kind.QUARANTINED)
-        return Columns(recorded_time_us, kind, None, None, digest, None, None, draft.signature)
+        return Columns(0, kind, None, None, digest, None, None, draft.signature)
     return Columns(
-        recorded_time_us,
+        0,
         int(draft.kind),
         event.type,
         event.source.encode(),

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from audit.errors import FormatError, LimitExceeded
 from audit.event.build import schema_event
 from audit.event.envelope import EVENT_SCHEMA_HASH, Event, decode_event
+from audit.log.columns import Columns, make_columns
 from audit.log.entry import (
     MAX_EVENT_IN_LEAF_BYTES,
     MAX_REASON_BYTES,
@@ -48,10 +49,14 @@ class Message(NamedTuple):
 
 
 class Incoming(NamedTuple):
-    """A checked message: the draft of its entry, and its event unless it is quarantined."""
+    """A checked message: the draft of its entry, its event unless it is quarantined, its columns.
+
+    The columns hold no recorded time yet.
+    """
 
     draft: Draft
     event: Event | None
+    columns: Columns
 
 
 def accept(message: Message, kind: Kind = Kind.EVENT) -> Incoming:
@@ -72,7 +77,7 @@ def accept(message: Message, kind: Kind = Kind.EVENT) -> Incoming:
     if fault is not None:
         return quarantine(message, fault)
     draft = Draft(kind, EVENT_SCHEMA_HASH, message.source, None, message.signature, message.event)
-    return Incoming(draft, event)
+    return Incoming(draft, event, make_columns(draft, event))
 
 
 def _fault(event: Event) -> str | None:
@@ -93,4 +98,4 @@ def quarantine(message: Message, reason: str) -> Incoming:
     """The QUARANTINED draft of a message: its bytes, never folded, with the reason."""
     reason = reason.encode(errors="replace")[:MAX_REASON_BYTES].decode(errors="ignore")
     draft = Draft(Kind.QUARANTINED, None, message.source, reason, message.signature, message.event)
-    return Incoming(draft, None)
+    return Incoming(draft, None, make_columns(draft, None))

@@ -68,13 +68,17 @@ def append(head: Head, drafts: Sequence[Draft], now_us: int) -> Step:
     """
     index, recorded_time_us, last_hash = head.size, head.recorded_time_us, head.last_hash
     sealed = []
+    hashes = []
     for draft in drafts:
-        recorded_time_us = max(now_us, recorded_time_us + 1)
+        recorded_time_us += 1
+        if recorded_time_us < now_us:
+            recorded_time_us = now_us
         leaf = encode_head(index, recorded_time_us, last_hash) + encode_tail(*draft)
         last_hash = leaf_hash(leaf)
+        hashes.append(last_hash)
         sealed.append(Sealed(index, recorded_time_us, leaf, last_hash))
         index += 1
-    edge, tiles = head.edge.extend([entry.leaf_hash for entry in sealed])
+    edge, tiles = head.edge.extend(hashes)
     return Step(sealed, Head(recorded_time_us, last_hash, edge), tiles)
 
 

@@ -1,62 +1,62 @@
 """The state machine: from the events of one key, in order, to the row they leave. Pure.
 
-Rules (SEMANTICS "State"). create = the row, update = changed fields (or the whole row for
+The rules. create = the row, update = changed fields (or the whole row for
 `image: full`), delete and truncate = gone. Null is a value, absent means unchanged, and so does
 Debezium's placeholder for a value it could not see. What does not fit - a second create, an update
 or a delete of what is not there - is folded all the same and flagged.
 
-Two orders (SEMANTICS "Time"). On the recorded axis events fold in the order of recorded time, then
+Two orders. On the recorded axis events fold in the order of recorded time, then
 log. With a valid time V only events valid at or before V fold, in the order of valid time; equal
 valid times keep the recorded order, so that a correction recorded later wins. In both, an event
 that another one supersedes takes no part from the moment that other one is recorded.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
-from decimal import Decimal
 from enum import StrEnum
 from typing import Final, NamedTuple
 
 from audit.event.row import Change
 from audit.event.values import Value
 from audit.log.record import Record
+from audit.replay.rows import (
+    ABSENT,
+    UNAVAILABLE,
+    Absent,
+    Row,
+    changed_fields,
+    same_value,
+    unchanged,
+)
 
-UNAVAILABLE = "__debezium_unavailable_value"
-"""What Debezium writes for a column whose value its source did not send: unchanged."""
-_UNAVAILABLE_BYTES = UNAVAILABLE.encode()
+__all__ = [
+    "ABSENT",
+    "DATA_PREFIX",
+    "NOTHING",
+    "OPS",
+    "UNAVAILABLE",
+    "Absent",
+    "Drift",
+    "Flag",
+    "Judged",
+    "Move",
+    "Position",
+    "Row",
+    "State",
+    "Step",
+    "advance",
+    "as_recorded",
+    "changed_fields",
+    "drift_of",
+    "flags_of",
+    "fold",
+    "in_force",
+    "moves",
+    "same_value",
+    "superseded",
+]
 
 DATA_PREFIX = "data."
 OPS = frozenset(("create", "update", "delete", "truncate"))
-
-Row = dict[str, Value]
-
-
-class Absent:
-    """The type of `ABSENT`: there is no such field (null is a value, this is none)."""
-
-    _only: "Absent | None" = None
-
-    def __new__(cls) -> "Absent":
-        """The one instance there is."""
-        if cls._only is None:
-            cls._only = super().__new__(cls)
-        return cls._only
-
-    def __repr__(self) -> str:
-        """As it reads in a table."""
-        return "ABSENT"
-
-    def __bool__(self) -> bool:
-        """Nothing is there."""
-        return False
-
-    def __reduce__(self) -> str:
-        """Copies and pickles are the same instance."""
-        return "ABSENT"
-
-
-ABSENT: Final = Absent()
-"""Stands where a field has no value, not even null."""
 
 
 class Flag(StrEnum):
@@ -144,54 +144,6 @@ class Judged(NamedTuple):
     after: State
     flags: tuple[Flag, ...]
     drift: "Drift"
-
-
-def unchanged(value: Value) -> bool:
-    """True for Debezium's placeholder, as text or as bytes."""
-    return value in (UNAVAILABLE, _UNAVAILABLE_BYTES)
-
-
-def same_value(left: Value | Absent, right: Value | Absent) -> bool:
-    """Equality that keeps apart what is stored differently: 1 and 1.0, 0.0 and -0.0, 1.5 and 1.50.
-
-    NaN equals NaN. Timestamps compare as instants.
-    """
-    if left is right:
-        return True
-    if type(left) is not type(right):
-        return False
-    if isinstance(left, float) and isinstance(right, float):
-        if left == right:
-            return math.copysign(1.0, left) == math.copysign(1.0, right)
-        return left != left and right != right
-    if isinstance(left, Decimal) and isinstance(right, Decimal):
-        return left.as_tuple() == right.as_tuple()
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(same_value, left, right))
-    if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(same_value(left[k], right[k]) for k in left)
-    return left == right
-
-
-def same_row(left: Row | None, right: Row | None) -> bool:
-    """True when both rows are missing, or have the same fields with the same values."""
-    if left is None or right is None:
-        return left is right
-    return same_value(left, right)
-
-
-def changed_fields(
-    before: Row | None, after: Row | None
-) -> dict[str, tuple[Value | Absent, Value | Absent]]:
-    """Field -> (old, new) of the fields that differ, sorted by name; ABSENT where there is none."""
-    old = before or {}
-    new = after or {}
-    changes: dict[str, tuple[Value | Absent, Value | Absent]] = {}
-    for name in sorted(old.keys() | new.keys()):
-        pair = old.get(name, ABSENT), new.get(name, ABSENT)
-        if not same_value(*pair):
-            changes[name] = pair
-    return changes
 
 
 def advance(state: State, step: Step) -> State:

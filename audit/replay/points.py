@@ -147,7 +147,9 @@ def resolve(reader: Reader, as_of: AsOf, now_us: int) -> Cut:
     `now_us` is the caller's clock, read once. Raises InvalidInput, NotFound, Ambiguous.
     """
     if isinstance(as_of, date):  # a datetime is one too
-        return cut_at_time(reader, time_of(as_of, now_us), now_us, str(as_of))
+        moment_us = time_of(as_of, now_us)
+        asked = format_time(moment_us) if isinstance(as_of, datetime) else as_of.isoformat()
+        return cut_at_time(reader, moment_us, now_us, asked)
     if as_of is None:
         return _head(reader, "HEAD")
     if not isinstance(as_of, str):

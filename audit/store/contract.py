@@ -237,8 +237,10 @@ class Appended(NamedTuple):
 class Store(Reader, Protocol):
     """Reads and appends."""
 
-    def create(self, origin: str, signer: Signer) -> None:
+    def create(self, origin: str, signer: Signer) -> bool:
         """Create tables, guards and log 0. Safe to repeat with the same origin and key.
+
+        True when this call made the ledger, False when it was there.
 
         Raises InvalidInput when a ledger with another origin or key is there.
         """

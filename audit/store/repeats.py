@@ -6,12 +6,10 @@ message is found again by the SHA-256 of its bytes, so a repeat of it writes not
 """
 
 from collections.abc import Sequence
-from hashlib import sha256
-
 from sqlalchemy import Connection, select
 
 from audit.event.envelope import same_event
-from audit.log.entry import Kind, decode_entry
+from audit.log.entry import decode_entry
 from audit.log.intake import CONFLICT_REASON, Incoming, Message, quarantine
 from audit.store import tables
 from audit.store.contract import Status
@@ -19,8 +17,8 @@ from audit.store.contract import Status
 PROBE_IDS = 500
 """Ids asked for in one query; SQLite allows 32,766 parameters, more make no query faster."""
 
-_Key = tuple[bytes | None, bytes]
-"""(source, event id), or (None, SHA-256 of the bytes) for what is quarantined."""
+_Key = tuple[bytes | None, bytes | None]
+"""The columns (source, event_id); for what is quarantined (None, SHA-256 of the bytes)."""
 
 
 class Repeats:
@@ -32,7 +30,7 @@ class Repeats:
         self._log = log
         self._known: dict[_Key, int] = {}
         self._batch: dict[int, bytes] = {}
-        self._probe([_key(item) for item in incoming])
+        self._probe([item.columns[3:5] for item in incoming])
 
     def _probe(self, keys: Sequence[_Key]) -> None:
         columns = tables.entries.c
@@ -47,7 +45,7 @@ class Repeats:
 
     def judge(self, item: Incoming, next_index: int) -> tuple[Status, int, Incoming | None]:
         """(status, index, what to seal at `next_index` or None when it is a repeat)."""
-        key = _key(item)
+        key = item.columns[3:5]
         first = self._known.get(key)
         if first is None:
             self._remember(key, next_index, item)
@@ -63,7 +61,7 @@ class Repeats:
         draft = item.draft
         reason = f"{CONFLICT_REASON}: index {first} has this source and event id with other bytes"
         refused = quarantine(Message(draft.event, draft.signature, draft.source), reason)
-        key = _key(refused)
+        key = refused.columns[3:5]
         self._probe([key])
         again = self._known.get(key)
         if again is not None:
@@ -81,9 +79,3 @@ class Repeats:
         columns = tables.entries.c
         query = select(columns.leaf).where(columns.log == self._log, columns.index == index)
         return decode_entry(self._connection.execute(query).scalar_one()).event
-
-
-def _key(item: Incoming) -> _Key:
-    if item.draft.kind is Kind.QUARANTINED or item.event is None:
-        return None, sha256(item.draft.event).digest()
-    return item.event.source.encode(), item.event.event_id.encode()

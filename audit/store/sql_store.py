@@ -16,7 +16,6 @@ from audit.errors import InvalidInput
 from audit.event.build import record_event, schema_event
 from audit.event.envelope import encode_event
 from audit.event.schema import builtin
-from audit.log.columns import make_columns
 from audit.log.entry import Kind
 from audit.log.intake import Incoming, Message, accept
 from audit.log.sequence import Head, Step, append, empty_head
@@ -69,7 +68,7 @@ class SqlStore(SqlReader):
         with translate(self.address), self._engine.connect() as connection:
             return migrations.version_of(connection) == 0
 
-    def create(self, origin: str, signer: Signer) -> None:
+    def create(self, origin: str, signer: Signer) -> bool:
         """See `contract.Store.create`."""
         head = None
         with self._writing() as connection:
@@ -84,6 +83,7 @@ class SqlStore(SqlReader):
                 recover_head(self, connection, LOG_OF_THE_LEDGER, None, signer.verifier)
         if head is not None:
             self._heads[LOG_OF_THE_LEDGER] = head
+        return head is not None
 
     def _open_log(self, connection: Connection, log: int, origin: str, signer: Signer) -> Head:
         """Make a log: its row, and as first entries its origin, its key and its own schemas."""
@@ -142,7 +142,8 @@ class SqlStore(SqlReader):
             (
                 log,
                 sealed.index,
-                *make_columns(sealed.recorded_time_us, item.draft, item.event),
+                sealed.recorded_time_us,
+                *item.columns[1:],
                 sealed.leaf,
             )
             for sealed, item in zip(step.sealed, incoming, strict=True)

@@ -1,4 +1,4 @@
-"""SEMANTICS "State", and the cases about state that the tests must hold."""
+"""What an event does to a row, and what is odd about one that does not fit."""
 
 import unicodedata
 

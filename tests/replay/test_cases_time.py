@@ -1,4 +1,4 @@
-"""SEMANTICS "Time", and the cases about time that the tests must hold."""
+"""What time means: both axes, cuts, late data, transactions, corrections."""
 
 import io
 from datetime import UTC, date, datetime, timedelta, timezone

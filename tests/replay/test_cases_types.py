@@ -1,4 +1,4 @@
-"""Types survive exactly (SEMANTICS State 7): through the store, the fold, and every output."""
+"""Types survive exactly: through the store, the fold, and every output."""
 
 import csv
 import io
