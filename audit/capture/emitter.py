@@ -179,9 +179,9 @@ class Emitter:
         **options: Unpack[Options],
     ) -> str:
         """A record that is no change of data: `prediction`, `model.run`, `review` and so on."""
-        if type not in RECORD_TYPES:
+        if not isinstance(type, str) or type not in RECORD_TYPES:
             raise InvalidInput(
-                f"{type[:64]!r} is no type of record: {', '.join(sorted(RECORD_TYPES))}"
+                f"{type!r:.64} is no type of record: {', '.join(sorted(RECORD_TYPES))}"
             )
         fields = envelope(options, self.source, self._clock)
         return self._send(

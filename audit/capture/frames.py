@@ -53,6 +53,8 @@ def emit_frame(
 
 def _rows(df: "pandas.DataFrame", key: Any) -> dict[str, Row]:
     """key -> row, every value checked. Raises InvalidInput naming the row."""
+    if not hasattr(df, "columns") or not hasattr(df, "index"):
+        raise InvalidInput(f"a frame is a pandas DataFrame, not {type(df).__name__}")
     names = list(df.columns)
     if len(set(names)) != len(names):
         raise InvalidInput("the frame has two columns of one name")

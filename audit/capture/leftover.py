@@ -13,7 +13,14 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from audit.capture.spool import MAGIC, SUFFIX, read_first_line, read_records, try_lock
+from audit.capture.spool import (
+    MAGIC,
+    MAX_FIRST_LINE_BYTES,
+    SUFFIX,
+    read_first_line,
+    read_records,
+    try_lock,
+)
 from audit.errors import Unavailable
 from audit.log.intake import Message
 
@@ -111,8 +118,10 @@ def _drain_records(
 
 def _is_torn_start(data: bytes | mmap.mmap) -> bool:
     """True for a file that ends within its first line."""
+    if len(data) > MAX_FIRST_LINE_BYTES or data.find(b"\n") >= 0:
+        return False
     start = bytes(data[: len(MAGIC)])
-    return MAGIC.startswith(start) or (start == MAGIC and data.find(b"\n") < 0)
+    return MAGIC.startswith(start)
 
 
 def _put_aside(path: Path) -> Path:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from audit.cli.outcome import guarded
+from audit.cli.outcome import ReaderGone, guarded
 from audit.cli.session import Session
 
 
@@ -89,6 +89,13 @@ class App(LazyGroup):
             return guarded(run, lambda: session.exit_code)
         finally:
             session.close()
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was typed."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ReaderGone from error
 
     def main(self, args: Sequence[str] | None = None, *_: Any, **__: Any) -> Any:
         """Run one command line and leave the process with its exit code."""

@@ -1,5 +1,7 @@
 """`audit log`: the events that fit a query."""
 
+import contextlib
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -74,7 +76,8 @@ def log(
     if follow:
         if as_of is not None or reverse:
             raise click.UsageError("--follow shows what comes; --as-of and --reverse do not fit it")
-        _show(ledger, _followed(ledger, words, count), form)
+        with contextlib.suppress(KeyboardInterrupt):
+            _show(ledger, _followed(ledger, words, count), form)
         return
     oldest_first = (form in ("jsonl", "csv", "json")) is not reverse
     _show(ledger, _events(ledger, words, as_of, count, oldest_first), form)
@@ -91,18 +94,16 @@ def _events(
 
 
 def _followed(ledger: "Ledger", query: str, count: int | None) -> "Iterator[Record]":
-    """What is there (the newest `count` of it), then what comes. Ends when interrupted."""
+    """What is there (the newest `count` of it), then what comes. Never ends by itself."""
     sizes = ledger.cut().sizes
     seen = ledger.events(query, newest_first=count is not None, limit=count)
     yield from seen if count is None else reversed(list(seen))
-    try:
-        while True:
-            time.sleep(POLL_SECONDS)
-            since, sizes = sizes, ledger.cut().sizes
-            if since != sizes:
-                yield from ledger.events(query, since=since)
-    except KeyboardInterrupt:
-        return
+    while True:
+        sys.stdout.flush()
+        time.sleep(POLL_SECONDS)
+        since, sizes = sizes, ledger.cut().sizes
+        if since != sizes:
+            yield from ledger.events(query, since=since)
 
 
 def _show(ledger: "Ledger", records: "Iterable[Record]", form: str) -> None:

@@ -34,6 +34,10 @@ MAX_MESSAGE_CHARS = 1_000
 _DISK_FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 
 
+class ReaderGone(Exception):
+    """Nobody reads the output any more. Not an OSError: click makes exit code 1 of those."""
+
+
 def guarded(run: Callable[[], None], code: Callable[[], int]) -> int:
     """Run a command to its end and return the exit code.
 
@@ -51,7 +55,7 @@ def guarded(run: Callable[[], None], code: Callable[[], int]) -> int:
     except (KeyboardInterrupt, click.Abort):
         _say("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, ReaderGone):
         _drop_stdout()
         return code()
     except Exception as error:
@@ -69,7 +73,7 @@ def _failed(error: Exception) -> int:
         _say(f"error: {error.format_message()}{_see_help(error)}")
         return WRONG_CALL
     if isinstance(error, AuditError):
-        _say(f"error: {error or type(error).__name__}")
+        _say(f"error: {str(error) or type(error).__name__}")
         return error.exit_code
     if isinstance(error, OSError):
         _say(f"error: {_os_error(error)}")

@@ -57,6 +57,7 @@ def write_table(headers: Cells, rows: Iterable[Cells], right: Sequence[int] = ()
     """
     stream = iter(rows)
     measured = [_cells(row) for row in islice(stream, ROWS_MEASURED)]
+    headers = _cells(headers)
     widths = [width(header) for header in headers]
     for cells in measured:
         for at, cell in enumerate(cells):
@@ -74,7 +75,7 @@ def write_block(pairs: Iterable[tuple[str, str]], label_columns: int = 12) -> No
     for label, value in pairs:
         lines = [harmless(line) for line in value.split("\n")]
         for at, line in enumerate(lines):
-            shown = label if at == 0 else ""
+            shown = harmless(label) if at == 0 else ""
             write(f"{shown:<{label_columns}}{line}".rstrip() + "\n")
 
 

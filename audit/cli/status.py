@@ -6,7 +6,7 @@ import click
 
 from audit.cli.event_lines import when
 from audit.cli.options import as_of_option, json_option, session_argument, store_option
-from audit.cli.output import write, write_block, write_json
+from audit.cli.output import counted, write, write_block, write_json
 from audit.cli.session import Session
 
 if TYPE_CHECKING:
@@ -35,10 +35,16 @@ def status(session: Session, as_of: str | None, store: str, as_json: bool) -> No
 
 
 def _log_pairs(log: "LogStatus") -> list[tuple[str, str]]:
-    counts = f"{log.events:,} events, {log.schemas:,} schemas, {log.control:,} of the log's own"
+    counts = ", ".join(
+        (
+            counted(log.events, "event"),
+            counted(log.schemas, "schema"),
+            f"{log.control:,} of its own",
+        )
+    )
     pairs = [
         (f"log {log.log}", log.origin),
-        ("entries", f"{log.size:,}: {counts}"),
+        ("holds", f"{counted(log.size, 'entry')}: {counts}"),
         ("checkpoint", _checkpoint(log)),
         ("quarantined", f"{log.quarantined:,}, {log.conflicts:,} of them conflicting event ids"),
         ("key", log.vkey),
@@ -55,7 +61,7 @@ def _checkpoint(log: "LogStatus") -> str:
     if log.checkpoint_size is None:
         return "none: nothing vouches for the entries"
     behind = log.size - log.checkpoint_size
-    covered = "all entries" if behind <= 0 else f"all but the newest {behind:,} entries"
+    covered = "all entries" if behind <= 0 else f"all but the newest {behind:,}"
     age = "" if log.checkpoint_age_s is None else f", {_age(log.checkpoint_age_s)} old"
     return f"size {log.checkpoint_size:,}{age}, covers {covered}"
 

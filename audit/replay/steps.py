@@ -103,7 +103,7 @@ class Steps:
     def keys(self) -> Iterator[str]:
         """Every key ever seen below the cut, once, in byte order."""
         streams = [
-            (key.encode() for key in self.reader.entity_keys(log, self.entity_type, size))
+            map(_key_bytes, self.reader.entity_keys(log, self.entity_type, size))
             for log, size in self.cut.sizes.items()
             if size
         ]
@@ -151,6 +151,13 @@ class Steps:
         if step.change is None:
             return step
         return step._replace(change=self.naming.rename(step.record, step.change, names))
+
+
+def _key_bytes(key: str) -> bytes:
+    try:
+        return key.encode()
+    except UnicodeEncodeError:
+        raise StoreCorrupt("a key in the index is no UTF-8 text; run audit verify") from None
 
 
 def _order(record: Record) -> tuple[int, int]:

@@ -115,6 +115,8 @@ class LogReport:
     """Stored checkpoints that were checked and agree."""
     external_checkpoints: int = 0
     """Checkpoints from elsewhere that were checked and agree."""
+    entries: int | None = None
+    """Entries that were looked at, when not all of the log's: in a bundle, a receipt."""
 
     def to_json(self) -> dict[str, Any]:
         """As in INTERFACE "Verdicts"."""
@@ -125,6 +127,7 @@ class LogReport:
             "root_hash": None if self.root_hash is None else self.root_hash.hex(),
             "verified_size": self.verified_size,
             "first_index": self.first_index,
+            "entries": self.size - self.first_index if self.entries is None else self.entries,
             "checkpoints": self.checkpoints,
             "external_checkpoints": self.external_checkpoints,
             "producer_signatures": self.producer_signatures.to_json(),

@@ -5,7 +5,7 @@
     record = log long, index long, leaf bytes, proof array<fixed 32>
 
 The reader takes this one schema only, so a hostile header costs nothing; counts and lengths are
-checked before anything is made. Codecs: null, and deflate (RFC 1951) with a limit on what comes out.
+checked before anything is made. Codecs: null, and deflate (RFC 1951) with a limit on its output.
 """
 
 import json

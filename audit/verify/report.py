@@ -39,7 +39,8 @@ def _log_lines(log: LogReport) -> Iterator[str]:
     if first is not None:
         yield f"  FIRST BAD ENTRY {first}"
     start = f", checked from {log.first_index:,} on" if log.first_index else ""
-    yield f"  entries     {log.size:,}{start}"
+    some = "" if log.entries is None else f"{log.entries:,} of "
+    yield f"  entries     {some}{log.size:,}{start}"
     if log.root_hash is not None:
         yield f"  root hash   {log.root_hash.hex()}"
     yield f"  signed      {_signed(log)}"

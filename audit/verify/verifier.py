@@ -23,19 +23,16 @@ that was signed is proven all the same.
 
 from collections.abc import Callable, Sequence
 
-from audit.errors import AuditError, InvalidInput, LimitExceeded
+from audit.errors import AuditError, InvalidInput
 from audit.store.contract import LogInfo, Reader
 from audit.tlog.checkpoint import Checkpoint
+from audit.verify.external import open_external
 from audit.verify.findings import Notes, Report
 from audit.verify.guarded import GuardedReader
 from audit.verify.policy import Policy
-from audit.verify.steps_checkpoint import Refused, open_note
 from audit.verify.steps_ids import SpilledIds
 from audit.verify.steps_log import Job, LogCheck
 from audit.verify.steps_repeats import report_repeats
-
-MAX_EXTERNAL_CHECKPOINTS = 10_000
-"""Checkpoints from elsewhere that may be given at once."""
 
 MAX_LOGS = 10_000
 """Logs of one ledger."""
@@ -60,8 +57,6 @@ def verify(
     """
     if from_index < 0:
         raise InvalidInput("the index to begin at is 0 or more")
-    if len(checkpoints) > MAX_EXTERNAL_CHECKPOINTS:
-        raise LimitExceeded(f"at most {MAX_EXTERNAL_CHECKPOINTS:,} checkpoints can be given")
     return _Verification(GuardedReader(reader), policy, log, from_index, progress).run(checkpoints)
 
 
@@ -217,31 +212,3 @@ class _Verification:
         self._done += count
         if self._progress is not None:
             self._progress(self._done, max(self._done, self._total))
-
-
-def open_external(
-    checkpoints: Sequence[bytes], policy: Policy, notes: Notes
-) -> dict[str, list[Checkpoint]]:
-    """Checkpoints from elsewhere by origin, in order of size; what is no evidence is a finding."""
-    by_origin: dict[str, list[Checkpoint]] = {}
-    for number, note in enumerate(checkpoints, 1):
-        opened = open_note(note, policy.logs)
-        if isinstance(opened, Refused):
-            if policy.logs:
-                notes.add(
-                    "checkpoint_unusable", None, f"the given checkpoint {number}: {opened.message}"
-                )
-        else:
-            by_origin.setdefault(opened.origin, []).append(opened)
-    for origin, opened_ones in by_origin.items():
-        opened_ones.sort(key=lambda checkpoint: checkpoint.size)
-        roots: dict[int, bytes] = {}
-        for checkpoint in opened_ones:
-            if roots.setdefault(checkpoint.size, checkpoint.root) != checkpoint.root:
-                notes.add(
-                    "equivocation",
-                    None,
-                    f"two of the given checkpoints sign different roots for {origin} at size "
-                    f"{checkpoint.size:,}",
-                )
-    return by_origin

@@ -293,6 +293,13 @@ def test_hostile_schemas_are_refused(name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+LEGIBLE = {
+    *("our own name", "our own enum"),
+    # json.dumps writes these as escapes, and a default or a key that Avro does not know is not read.
+    *("surrogate", "surrogate key", "a key that is no string"),
+}
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_book_takes_any_schema_and_reads_nothing_with_a_bad_one(name: str) -> None:
     schema = HOSTILE[name]
@@ -310,7 +317,7 @@ def test_a_book_takes_any_schema_and_reads_nothing_with_a_bad_one(name: str) -> 
     assert known is not None
     if known.problem is None:
         # What a dataset may not declare, a payload may still be read with.
-        assert name in ("our own name", "our own enum", "NaN")
+        assert name in LEGIBLE
         return
     with pytest.raises(FormatError, match="not supported"):
         known.decode(b"\x00")

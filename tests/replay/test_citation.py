@@ -124,3 +124,11 @@ def test_a_deleted_entry_is_not_there(filled: LedgerInTest) -> None:
     tampered(filled, 'DELETE FROM entries WHERE "index" = ?', place[1])
     with pytest.raises(NotFound):
         row_at(filled.store, USER, filled.cut())
+
+
+def test_a_key_column_that_is_no_text_is_store_corrupt(filled: LedgerInTest) -> None:
+    place = filled.emit("create", 5, {"n": 1})
+    tampered(filled, "UPDATE entries SET entity_key = x'ff' WHERE \"index\" = ?", place[1])
+    assert len(filled.rows()) == 4
+    with pytest.raises(StoreCorrupt, match="audit verify"):
+        filled.rows(rows_in_memory=1)
