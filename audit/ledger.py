@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from audit.errors import InvalidInput, NotFound, Unproven
+from audit.replay.fold import DATA_PREFIX, Position
 from audit.replay.points import AsOf, Cut, locate, resolve, time_of
 from audit.replay.refs import Ref, is_ref, parse_entity, parse_ref
 from audit.store import clock_us
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from audit.replay.fold import Row
     from audit.replay.history import Version
     from audit.store.contract import Reader
+    from audit.verify.bundle import Written
     from audit.verify.findings import Report
     from audit.verify.policy import Policy
     from audit.verify.verifier import Progress
@@ -47,6 +49,7 @@ POLICY_VARIABLE = "AUDIT_POLICY"
 DEFAULT_URL = "sqlite:///audit.db"
 DEFAULT_POLICY = "audit.policy"
 BUNDLE_SCHEME = "bundle:///"
+ALL_KINDS = "kind:event kind:schema kind:control kind:quarantined"
 
 When = str | datetime | date | None
 """A time on the valid axis; None: the recorded axis is asked for."""
@@ -83,6 +86,7 @@ class Ledger:
         self.url = url or os.environ.get(STORE_VARIABLE) or DEFAULT_URL
         self._now_us = now_us
         self.reader: Reader = open_any_reader(self.url)
+        self._books: Books | None = None
 
     def now_us(self) -> int:
         """The clock that this ledger was given, or the system's."""
@@ -95,9 +99,9 @@ class Ledger:
 
     # Points
 
-    def cut(self, as_of: AsOf = None) -> Cut:
-        """How far each log is read for a point."""
-        return resolve(self.reader, as_of, self.now_us())
+    def cut(self, as_of: "AsOf | Cut" = None) -> Cut:
+        """How far each log is read for a point. A cut is one already: it stays."""
+        return as_of if isinstance(as_of, Cut) else resolve(self.reader, as_of, self.now_us())
 
     def _valid_us(self, valid_at: When) -> int | None:
         return None if valid_at is None else time_of(valid_at, self.now_us())
@@ -196,7 +200,7 @@ class Ledger:
     def events(
         self,
         query: str = "",
-        as_of: AsOf = None,
+        as_of: AsOf | Cut = None,
         newest_first: bool = False,
         limit: int | None = None,
         since: Mapping[int, int] | None = None,
@@ -220,7 +224,7 @@ class Ledger:
 
     def content(self, record: "Record") -> "Change | dict[str, Value]":
         """What a record's event says. Raises FormatError where it cannot be read here."""
-        return self._books.decode(record)
+        return self._books_for(record).decode(record)
 
     def event_json(self, record: "Record") -> dict[str, Any]:
         """A record as JSON: its event in the form of INTERFACE, and where the log put it."""
@@ -233,7 +237,7 @@ class Ledger:
                 "event": {"$bytes": _base64(record.entry.event)},
             }
         else:
-            said = event_to_json(record.event, self._books.of_log(record.log))
+            said = event_to_json(record.event, self._books_for(record).of_log(record.log))
         return {
             **said,
             "log": record.log,
@@ -242,12 +246,14 @@ class Ledger:
             "leaf_hash": record.leaf_hash.hex(),
         }
 
-    @cached_property
-    def _books(self) -> "Books":
-        """The schemas known now: they grow, and never change."""
+    def _books_for(self, record: "Record") -> "Books":
+        """The schemas known now, or when they were last read, if that was after the record."""
         from audit.replay.books import Books
 
-        return Books(self.reader, resolve(self.reader, None, 0))
+        if self._books is None or not self._books_cut.holds((record.log, record.index)):
+            self._books_cut = resolve(self.reader, None, 0)
+            self._books = Books(self.reader, self._books_cut)
+        return self._books
 
     # Predictions
 
@@ -303,7 +309,7 @@ class Ledger:
         return status_of(self.reader, self.cut(as_of), self.now_us())
 
     def check_answer(
-        self, what: str, as_of: AsOf = None, policy: "Policy | None" = None
+        self, what: str, as_of: AsOf | Cut = None, policy: "Policy | None" = None
     ) -> "Checked":
         """Check every entry that the replay of a dataset or row is made from, by its own proof."""
         from audit.ledger_checks import check_answer
@@ -362,6 +368,28 @@ class Ledger:
         hashes = self.reader.hashes(record.log, size)
         proof = inclusion_proof(hashes, record.index, size)
         return write_receipt(record.leaf, record.index, proof, stored.note)
+
+    def bundle(
+        self, query: str, path: str | os.PathLike[str], as_of: AsOf | Cut = None
+    ) -> "Written":
+        """Write what a query finds, and all that is needed to read and check it, into one file.
+
+        Of each row that something found is about, all events are taken, so that it can be replayed.
+        """
+        from audit.verify.bundle import Selection, write_bundle
+
+        positions: list[Position] = []
+        entities: set[tuple[str, str | None]] = set()
+        # An empty query means everything, the log's own entries too.
+        for record in self.events(query or ALL_KINDS, as_of):
+            positions.append((record.log, record.index))
+            event = record.event
+            if event is not None and event.type.startswith(DATA_PREFIX) and event.entity_type:
+                entities.add((event.entity_type, event.entity_key))
+        policy = policy_path(self.url)
+        text = policy.read_text("utf-8", "surrogateescape") if policy.is_file() else None
+        selection = Selection(query, positions, tuple(sorted(entities, key=str)))
+        return write_bundle(self.reader, selection, os.fspath(path), text)
 
     # Opening and closing
 

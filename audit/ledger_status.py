@@ -110,6 +110,8 @@ def _counts(reader: Reader, log: int, size: int) -> tuple[Counts, int]:
         sorts[sort_of(record)] += 1
         if record.entry.kind is Kind.QUARANTINED:
             conflicts += (record.entry.reason or "").startswith(CONFLICT_REASON)
+    if not reader.complete:
+        return reader.counts(log), conflicts
     special = sorts["schema"] + sorts["control"] + sorts["quarantined"]
     counts = Counts(size, size - special, sorts["schema"], sorts["control"], sorts["quarantined"])
     return counts, conflicts

@@ -74,8 +74,10 @@ def log(
     ledger = session.ledger(store)
     words = query_text(query)
     if follow:
-        if as_of is not None or reverse:
-            raise click.UsageError("--follow shows what comes; --as-of and --reverse do not fit it")
+        if as_of is not None or reverse or as_json:
+            raise click.UsageError("--as-of, --reverse and --json do not fit --follow")
+        # A table needs all rows for its columns' widths; a line needs only itself.
+        form = "oneline" if form == "table" else form
         with contextlib.suppress(KeyboardInterrupt):
             _show(ledger, _followed(ledger, words, count), form)
         return
@@ -95,15 +97,16 @@ def _events(
 
 def _followed(ledger: "Ledger", query: str, count: int | None) -> "Iterator[Record]":
     """What is there (the newest `count` of it), then what comes. Never ends by itself."""
-    sizes = ledger.cut().sizes
-    seen = ledger.events(query, newest_first=count is not None, limit=count)
+    shown = ledger.cut()
+    seen = ledger.events(query, shown, newest_first=count is not None, limit=count)
     yield from seen if count is None else reversed(list(seen))
     while True:
         sys.stdout.flush()
         time.sleep(POLL_SECONDS)
-        since, sizes = sizes, ledger.cut().sizes
-        if since != sizes:
-            yield from ledger.events(query, since=since)
+        now = ledger.cut()
+        if now.sizes != shown.sizes:
+            yield from ledger.events(query, now, since=shown.sizes)
+        shown = now
 
 
 def _show(ledger: "Ledger", records: "Iterable[Record]", form: str) -> None:

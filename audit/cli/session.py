@@ -55,7 +55,10 @@ class Session:
         """The ledger at a URL, open for reading until the run ends."""
         from audit.ledger import Ledger
 
-        return self._open.enter_context(Ledger(store, now_us=self.now_us))
+        ledger = self._open.enter_context(Ledger(store, now_us=self.now_us))
+        if not ledger.reader.complete:
+            note("a bundle made by a query: what the query left out is not in here")
+        return ledger
 
     def close(self) -> None:
         """Close what was opened, take back what was set. Safe to repeat."""
@@ -73,4 +76,5 @@ def note(text: str) -> None:
     """Say something that is no data: on stderr, each line harmless for a terminal."""
     from audit.cli.harmless import harmless
 
+    sys.stdout.flush()
     sys.stderr.write("".join(harmless(line) + "\n" for line in text.split("\n")))

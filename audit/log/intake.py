@@ -49,14 +49,18 @@ class Message(NamedTuple):
 
 
 class Incoming(NamedTuple):
-    """A checked message: the draft of its entry, its event unless it is quarantined, its columns.
+    """A checked message: the draft of its entry, and its columns, without a recorded time yet.
 
-    The columns hold no recorded time yet.
+    The decoded event is not kept: a batch would only make the garbage collector walk it.
     """
 
     draft: Draft
-    event: Event | None
     columns: Columns
+
+    @property
+    def is_quarantined(self) -> bool:
+        """True when it may not enter as what it claims to be."""
+        return self.draft.kind is Kind.QUARANTINED
 
 
 def accept(message: Message, kind: Kind = Kind.EVENT) -> Incoming:
@@ -77,7 +81,7 @@ def accept(message: Message, kind: Kind = Kind.EVENT) -> Incoming:
     if fault is not None:
         return quarantine(message, fault)
     draft = Draft(kind, EVENT_SCHEMA_HASH, message.source, None, message.signature, message.event)
-    return Incoming(draft, event, make_columns(draft, event))
+    return Incoming(draft, make_columns(draft, event))
 
 
 def _fault(event: Event) -> str | None:
@@ -98,4 +102,4 @@ def quarantine(message: Message, reason: str) -> Incoming:
     """The QUARANTINED draft of a message: its bytes, never folded, with the reason."""
     reason = reason.encode(errors="replace")[:MAX_REASON_BYTES].decode(errors="ignore")
     draft = Draft(Kind.QUARANTINED, None, message.source, reason, message.signature, message.event)
-    return Incoming(draft, None, make_columns(draft, None))
+    return Incoming(draft, make_columns(draft, None))

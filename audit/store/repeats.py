@@ -49,9 +49,9 @@ class Repeats:
         first = self._known.get(key)
         if first is None:
             self._remember(key, next_index, item)
-            status = Status.SEALED if item.event is not None else Status.QUARANTINED
+            status = Status.QUARANTINED if item.is_quarantined else Status.SEALED
             return status, next_index, item
-        if item.event is None or same_event(self._bytes_at(first), item.draft.event):
+        if item.is_quarantined or same_event(self._bytes_at(first), item.draft.event):
             return Status.DUPLICATE, first, None
         return self._conflict(item, first, next_index)
 

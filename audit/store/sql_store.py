@@ -107,7 +107,7 @@ class SqlStore(SqlReader):
     def append_control(self, log: int, events: Sequence[bytes], signer: Signer) -> Appended:
         """See `contract.Store.append_control`."""
         incoming = [accept(Message(event), Kind.CONTROL) for event in events]
-        if any(item.event is None for item in incoming):
+        if any(item.is_quarantined for item in incoming):
             raise InvalidInput("a control entry must hold a valid event")
         return self._append(log, incoming, signer)
 

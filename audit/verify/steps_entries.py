@@ -30,10 +30,13 @@ _ROW_WIDTH = len(StoredEntry._fields)
 
 
 class Start(NamedTuple):
-    """Where a walk begins: the next index, and what the entry before it leaves behind."""
+    """Where a walk begins: the next index, and what the entry before it leaves behind.
+
+    `prev_hash` None: that is not known, and the chain to the first entry is not looked at.
+    """
 
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
-    prev_hash: bytes
+    prev_hash: bytes | None
     recorded_time_us: int
 
 
@@ -59,7 +62,7 @@ class EntryWalk:
     ) -> None:
         self.index = start.index
         self.lost = False
-        self._prev_hash: bytes | None = start.prev_hash
+        self._prev_hash = start.prev_hash
         self._time_us = start.recorded_time_us
         self._notes = notes
         self._warnings = warnings

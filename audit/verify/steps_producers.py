@@ -11,9 +11,7 @@ class ProducerWalk:
     """Counts the producer signatures of a log, and notes those that are wrong."""
 
     def __init__(self, policy: Policy, notes: Notes, warnings: Notes) -> None:
-        self._by_key_id: dict[bytes, list[ProducerKey]] = {}
-        for key in policy.producers:
-            self._by_key_id.setdefault(key.verifier.key_id, []).append(key)
+        self._by_key_id = keys_by_id(policy)
         self._notes = notes
         self._warnings = warnings
         self.unsigned = 0
@@ -47,6 +45,14 @@ class ProducerWalk:
     def counts(self) -> ProducerSignatures:
         """The counts so far."""
         return ProducerSignatures(self._checked, self._invalid, self.unsigned, self._unknown)
+
+
+def keys_by_id(policy: Policy) -> dict[bytes, list[ProducerKey]]:
+    """The pinned producer keys by their 4-byte key id."""
+    by_key_id: dict[bytes, list[ProducerKey]] = {}
+    for key in policy.producers:
+        by_key_id.setdefault(key.verifier.key_id, []).append(key)
+    return by_key_id
 
 
 def judge(

@@ -1,4 +1,4 @@
-"""Equality that Python's == is too kind for: 1 and 1.0 and True, 1.5 and 1.50, 0.0 and -0.0, NaN."""
+"""Equality where == is too kind: 1, 1.0 and True; 1.5 and 1.50; 0.0 and -0.0; NaN."""
 
 import struct
 from decimal import Decimal

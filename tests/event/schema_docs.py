@@ -18,7 +18,7 @@ Avro schemas of everything that is stored or sent. This page is made from them b
 `examples/`, with the values that JSON lacks spelled with $-keys (`{"$bytes": "base64"}` ...).
 
 - A schema is named by the SHA-256 of its canonical JSON: object keys sorted, no white space, and
-  everything else kept, docs included. So a released `.v1` file never changes, not even in a comment;
+  everything else kept, docs included. So a released `.v1` file never changes, not even in a doc;
   what is new goes into a `.v2`.
 - `event.v1` and `entry.v1` are envelopes, in Avro single-object encoding. The others are payloads:
   plain Avro binary, and the event names the schema by its SHA-256.

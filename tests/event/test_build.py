@@ -108,7 +108,7 @@ def test_patches_are_written_in_row_v1_and_still_checked() -> None:
     ]:
         with pytest.raises(InvalidInput, match=said):
             data_event("update", "user", 5, **WHO, after=after, declared=USER)
-        with pytest.raises(InvalidInput, match="before|field"):
+        with pytest.raises(InvalidInput, match="field"):
             data_event("delete", "user", 5, **WHO, before=after, declared=USER)
     with pytest.raises(InvalidInput, match="'age' is missing"):
         data_event("create", "user", 5, **WHO, after={"name": "x"}, declared=USER)

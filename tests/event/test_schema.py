@@ -295,7 +295,7 @@ def test_hostile_schemas_are_refused(name: str) -> None:
 
 LEGIBLE = {
     *("our own name", "our own enum"),
-    # json.dumps writes these as escapes, and a default or a key that Avro does not know is not read.
+    # json.dumps writes these as escapes; defaults and unknown keys are kept and not looked at.
     *("surrogate", "surrogate key", "a key that is no string"),
 }
 

@@ -1,0 +1,300 @@
+"""The fast lane finds exactly what the plain form finds, whatever was done to a row."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audit.event.build import data_event, record_event
+from audit.event.envelope import EVENT_SCHEMA_HASH, Encryption, Event, decode_event, encode_event
+from audit.event.signing import sign_event
+from audit.event.wire import encode_long
+from audit.log.columns import columns_of
+from audit.log.entry import (
+    Entry,
+    Kind,
+    SourceSpan,
+    decode_entry,
+    encode_entry,
+    encode_head,
+    encode_tail,
+)
+from audit.log.intake import Message, accept
+from audit.log.sequence import append, empty_head
+from audit.store import open_reader
+from audit.store.contract import StoredEntry
+from audit.tlog.hashing import leaf_hash
+from audit.verify.evidence import Evidence
+from audit.verify.findings import Notes
+from audit.verify.steps_entries import BEGINNING, EntryWalk, Start
+from audit.verify.steps_ids import SpilledIds
+from audit.verify.steps_producers import ProducerWalk
+from audit.verify.steps_sources import SourceWalk
+from tests.verify.conftest import POLICY, PRODUCER, message
+
+Row = tuple[Any, ...]
+
+
+class Walked:
+    """A walk over rows, and everything that it leaves behind."""
+
+    def __init__(self, rows: Sequence[Row], fast: bool, start: Start = BEGINNING) -> None:
+        self.notes, self.warnings, evidence = Notes(), Notes(), Evidence()
+        producers = ProducerWalk(POLICY, self.notes, self.warnings)
+        self.ids = SpilledIds(1)
+        walk = EntryWalk(
+            start,
+            self.notes,
+            self.warnings,
+            evidence,
+            producers,
+            SourceWalk(self.notes),
+            self.ids,
+            0,
+        )
+        lane = walk.fast
+        if not fast:
+            walk.fast = None
+        assert lane is not None
+        self.leaf_hashes = [h for at in (0, 150) for h in walk.take(rows[at : at + 150 or None])]
+        walk.end(len(rows))
+        walk.report_breaks()
+        self.fast_until = lane.index
+        self.left = (
+            self.notes.listed(),
+            self.warnings.listed(),
+            producers.counts(),
+            self.leaf_hashes,
+            walk.index,
+            walk.lost,
+            walk._prev_hash,
+            walk._time_us,
+            list(self.ids._hashes[0]),
+            list(self.ids._places[0]),
+        )
+
+
+def both(rows: Sequence[Row]) -> Walked:
+    fast, plain = Walked(rows, True), Walked(rows, False)
+    assert fast.left == plain.left
+    return fast
+
+
+@pytest.fixture(scope="module")
+def rows(ledger_file: Path) -> list[Row]:
+    with open_reader(f"sqlite:///{ledger_file}") as reader:
+        return [tuple(row) for block in reader.stored_entries(0) for row in block][:300]
+
+
+def test_an_untouched_log_goes_through_the_fast_lane(rows: list[Row]) -> None:
+    walked = both(rows)
+    assert not walked.notes
+    assert walked.fast_until == len(rows)
+    signed = [row for row in rows if row[9] is not None]
+    assert len(signed) == 3
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_any_value_in_any_column(rows: list[Row], data: st.DataObject) -> None:
+    at = data.draw(st.integers(60, len(rows) - 1))
+    column = data.draw(st.sampled_from(range(len(StoredEntry._fields))))
+    other = data.draw(
+        st.one_of(
+            st.none(),
+            st.integers(-(2**63), 2**63 - 1),
+            st.floats(allow_nan=False),
+            st.text(max_size=5),
+            st.binary(max_size=70),
+            st.sampled_from([row[column] for row in rows[at - 3 : at + 3]]),
+            st.just(float(rows[at][column]) if isinstance(rows[at][column], int) else "x"),
+        )
+    )
+    row = list(rows[at])
+    row[column] = other
+    both([*rows[:at], tuple(row), *rows[at + 1 :]])
+
+
+@settings(max_examples=100)
+@given(data=st.data())
+def test_any_byte_of_a_leaf(rows: list[Row], data: st.DataObject) -> None:
+    at = data.draw(st.integers(60, len(rows) - 1))
+    leaf = rows[at][1]
+    place = data.draw(st.integers(0, len(leaf) - 1))
+    byte = data.draw(st.integers(0, 255))
+    how = data.draw(st.sampled_from(["replace", "insert", "delete"]))
+    new = leaf[:place] + (b"" if how == "delete" else bytes((byte,)))
+    new += leaf[place + (how != "insert") :]
+    both([*rows[:at], (rows[at][0], new, *rows[at][2:]), *rows[at + 1 :]])
+
+
+@settings(max_examples=200)
+@given(data=st.data())
+def test_any_byte_of_an_event_in_a_sound_leaf(rows: list[Row], data: st.DataObject) -> None:
+    """The leaf's own length fields fit, so that nothing but the event decides."""
+    at = data.draw(st.integers(60, len(rows) - 1))
+    entry = decode_entry(rows[at][1])
+    event = bytearray(entry.event)
+    for _ in range(data.draw(st.integers(1, 2))):
+        # Most fields lie near the beginning or the end.
+        place = data.draw(st.integers(-30, 60)) % len(event)
+        if data.draw(st.booleans()):
+            event[place] = data.draw(st.integers(0, 255))
+        elif data.draw(st.booleans()):
+            event.insert(place, data.draw(st.sampled_from([0, 1, 2, 3, 0x80, 0x81, 0xFF])))
+        else:
+            del event[place]
+    both(resealed(rows, at, entry._replace(event=bytes(event))))
+
+
+def resealed(rows: list[Row], at: int, entry: Entry) -> list[Row]:
+    """The rows with another entry at a place and nothing after it; its columns fit if they can."""
+    head = encode_head(entry.index, entry.recorded_time_us, entry.prev_hash)
+    leaf = head + encode_tail(
+        entry.kind, entry.schema_hash, entry.source, entry.reason, entry.signature, entry.event
+    )
+    try:
+        columns: Row = columns_of(entry, decode_event(entry.event))
+    except ValueError:
+        columns = rows[at][2:]
+    return [*rows[:at], (rows[at][0], leaf, *columns)]
+
+
+texts = st.one_of(st.none(), st.text(max_size=70), st.text("ab", max_size=130))
+events = st.builds(
+    Event,
+    event_id=st.text(min_size=1, max_size=40),
+    type=st.sampled_from(["data.update", "review", "prediction", "schema"]),
+    source=st.sampled_from(["crm", "web", "büro"]),
+    entity_type=st.sampled_from(["user", "account"]),
+    entity_key=st.text(max_size=40),
+    valid_time_us=st.one_of(st.none(), st.integers(-(2**55), 2**56)),
+    actor=texts,
+    reason=texts,
+    transaction_id=texts,
+    supersedes=st.one_of(st.none(), st.text("ab", max_size=100)),
+    request_id=texts,
+    trace_id=texts,
+    payload_schema=st.one_of(st.none(), st.binary(min_size=32, max_size=32)),
+    payload=st.one_of(st.binary(max_size=200), st.integers(0, 5000).map(bytes)),
+    subject=texts,
+    encryption=st.one_of(st.none(), st.just(Encryption("key", b"nonce"))),
+    producer_id=st.one_of(st.none(), st.sampled_from(["emitter-1", "x" * 100, "é"])),
+    producer_sequence=st.one_of(st.none(), st.integers(0, 2**63 - 1)),
+)
+
+
+@settings(max_examples=150)
+@given(found=st.lists(events, min_size=1, max_size=4), signed=st.booleans())
+def test_any_events(rows: list[Row], found: list[Event], signed: bool) -> None:
+    """Several in a row, so that what the lane learned from one meets the next."""
+    drafts = []
+    for event in [*found, *found]:
+        data = encode_event(event)
+        signature = sign_event(data, PRODUCER) if signed else None
+        drafts.append(accept(Message(data, signature)).draft)
+    sealed_rows = [*rows[:100]]
+    last = decode_entry(rows[99][1])
+    index, time, prev_hash = last.index, last.recorded_time_us, leaf_hash(rows[99][1])
+    for draft in drafts:
+        index, time = index + 1, time + 1
+        entry = Entry(index, time, prev_hash, *draft)
+        leaf = encode_entry(entry)
+        prev_hash = leaf_hash(leaf)
+        sealed_rows.append((index, leaf, *columns_of(entry, decode_event(draft.event))))
+    walked = both(sealed_rows)
+    assert {finding.code for finding in walked.notes.listed()} <= {"schema_differs"}
+
+
+MALFORMED = {
+    "a length in two bytes that fits one": lambda e: e.replace(b"\x16event-", b"\x96\x00event-", 1),
+    "an odd payload length": lambda e: e,
+    "bytes after the end": lambda e: e + b"\x00",
+    "the end missing": lambda e: e[:-1],
+    "a sequence in a longer form": lambda e: e[:-1] + bytes((e[-1] | 0x80, 0)),
+    "a negative sequence": lambda e: e[:-1] + bytes((e[-1] | 1,)),
+    "the branch 1 of a sequence": lambda e: e[: e.rindex(b"emitter-1") + 9] + b"\x01",
+    "another producer": lambda e: e.replace(b"emitter-1", b"emitter-\xff"),
+}
+
+
+@pytest.mark.parametrize("change", MALFORMED.values(), ids=MALFORMED.keys())
+@pytest.mark.parametrize("at", [100, 250])
+def test_malformed_ends(rows: list[Row], change: Any, at: int) -> None:
+    entry = decode_entry(rows[at][1])
+    both(resealed(rows, at, entry._replace(event=change(entry.event))))
+
+
+def test_another_kind_schema_source_or_reason(rows: list[Row]) -> None:
+    entry = decode_entry(rows[100][1])
+    for other in (
+        entry._replace(kind=Kind.CONTROL),
+        entry._replace(kind=Kind.QUARANTINED, reason="why"),
+        entry._replace(schema_hash=None),
+        entry._replace(schema_hash=bytes(32)),
+        entry._replace(reason="why"),
+        entry._replace(source=SourceSpan("t", 0, 5, 6)),
+        entry._replace(recorded_time_us=1),
+        entry._replace(index=99),
+        entry._replace(prev_hash=bytes(32)),
+    ):
+        both(resealed(rows, 100, other))
+
+
+def test_the_first_entries_and_small_times_take_the_plain_form() -> None:
+    """Numbers below 64 are encoded in one byte, which the lane does not know."""
+    drafts = [accept(message(n)).draft for n in range(200)]
+    step = append(empty_head(), drafts, 1)
+    sealed = [
+        (s.index, s.leaf, *columns_of(decode_entry(s.leaf), decode_event(d.event)))
+        for s, d in zip(step.sealed, drafts, strict=True)
+    ]
+    assert sealed[100][2] == 101
+    walked = both(sealed)
+    assert not walked.notes and walked.fast_until == 200
+
+
+def test_a_truncated_memory_of_links_is_never_used(rows: list[Row]) -> None:
+    """A row that ends inside the payload schema must not teach the lane anything."""
+    event, _ = data_event("update", "user", 1, event_id="e", source="crm", after={"n": 1})
+    data = encode_event(event)
+    entry = decode_entry(rows[100][1])
+    for cut in range(1, 60):
+        both(resealed(rows, 100, entry._replace(event=data[:-cut])))
+
+
+def test_events_without_a_key(rows: list[Row]) -> None:
+    found = [
+        data_event("truncate", "user", None, event_id=f"t{n}", source="crm").event for n in range(3)
+    ]
+    found += [
+        record_event("review", {"n": n}, event_id=f"r{n}", source="crm").event for n in range(3)
+    ]
+    sealed = [*rows[:100]]
+    last = decode_entry(rows[99][1])
+    index, time, prev_hash = last.index, last.recorded_time_us, leaf_hash(rows[99][1])
+    for event in found:
+        index, time = index + 1, time + 1
+        entry = Entry(
+            index,
+            time,
+            prev_hash,
+            Kind.EVENT,
+            EVENT_SCHEMA_HASH,
+            None,
+            None,
+            None,
+            encode_event(event),
+        )
+        leaf = encode_entry(entry)
+        prev_hash = leaf_hash(leaf)
+        sealed.append((index, leaf, *columns_of(entry, event)))
+    walked = both(sealed)
+    assert not walked.notes and walked.fast_until == len(sealed)
+
+
+def test_numbers_have_one_form() -> None:
+    assert encode_long(63) == b"\x7e" and encode_long(64) == b"\x80\x01"
