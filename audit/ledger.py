@@ -6,15 +6,27 @@ it is when asked; nothing is kept but the connection. Writing is the emitter's b
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import date, datetime
 from functools import cached_property
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from audit.errors import InvalidInput, NotFound, Unproven
-from audit.replay.fold import DATA_PREFIX, Position
+from audit.errors import InvalidInput, NotFound
+from audit.ledger_answers import (
+    DatasetAnswer,
+    Moment,
+    RowAnswer,
+    answer_dataset,
+    answer_row,
+    frame_of,
+)
+from audit.ledger_open import (
+    DEFAULT_URL,
+    STORE_VARIABLE,
+    open_any_reader,
+    policy_for,
+    policy_path,
+)
 from audit.replay.points import AsOf, Cut, locate, resolve, time_of
 from audit.replay.refs import Ref, is_ref, parse_entity, parse_ref
 from audit.store import clock_us
@@ -27,14 +39,12 @@ if TYPE_CHECKING:
     from audit.event.row import Change
     from audit.event.values import Value
     from audit.ledger_checks import Checked
+    from audit.ledger_contents import Contents
     from audit.ledger_status import LedgerStatus
     from audit.lineage.predictions import Prediction
     from audit.lineage.verdict import PredictionReplay
     from audit.log.record import Record
-    from audit.replay.asof import Dataset, RowAt
     from audit.replay.blame import Blame
-    from audit.replay.books import Books
-    from audit.replay.citation import Citation
     from audit.replay.diff import RowChange
     from audit.replay.fold import Row
     from audit.replay.history import Version
@@ -42,33 +52,13 @@ if TYPE_CHECKING:
     from audit.verify.bundle import Written
     from audit.verify.findings import Report
     from audit.verify.policy import Policy
+    from audit.verify.signed_by import SignedBy
     from audit.verify.verifier import Progress
 
-STORE_VARIABLE = "AUDIT_STORE"
-POLICY_VARIABLE = "AUDIT_POLICY"
-DEFAULT_URL = "sqlite:///audit.db"
-DEFAULT_POLICY = "audit.policy"
-BUNDLE_SCHEME = "bundle:///"
 ALL_KINDS = "kind:event kind:schema kind:control kind:quarantined"
 
 When = str | datetime | date | None
 """A time on the valid axis; None: the recorded axis is asked for."""
-
-
-class DatasetAnswer(NamedTuple):
-    """A dataset at a point, what it stands on, and what to tell who finds it empty."""
-
-    dataset: "Dataset"
-    citation: "Citation"
-    hint: str | None
-
-
-class RowAnswer(NamedTuple):
-    """One row at a point, what it stands on, and what to tell who finds nothing."""
-
-    found: "RowAt"
-    citation: "Citation"
-    hint: str | None
 
 
 class Ledger:
@@ -86,7 +76,6 @@ class Ledger:
         self.url = url or os.environ.get(STORE_VARIABLE) or DEFAULT_URL
         self._now_us = now_us
         self.reader: Reader = open_any_reader(self.url)
-        self._books: Books | None = None
 
     def now_us(self) -> int:
         """The clock that this ledger was given, or the system's."""
@@ -96,6 +85,11 @@ class Ledger:
     def single(self) -> bool:
         """Whether there is one log only, so that a bare index names an entry."""
         return len(self.reader.logs()) == 1
+
+    def origin(self, log: int) -> str:
+        """The name of a log, as the store has it."""
+        found = (info.origin for info in self.reader.logs() if info.log == log)
+        return next(found, str(log))
 
     # Points
 
@@ -108,7 +102,7 @@ class Ledger:
 
     def at(self, as_of: AsOf, valid_at: When = None) -> "Moment":
         """All datasets at one point: `ledger.at(T)["user"]` is a data frame."""
-        return Moment(self, self.cut(as_of), valid_at)
+        return Moment(self.reader, self.cut(as_of), self._valid_us(valid_at))
 
     # Datasets and rows
 
@@ -126,29 +120,12 @@ class Ledger:
         columns: str = "union",
     ) -> DatasetAnswer:
         """A dataset at a point, row by row. `columns`: then, latest, or their union."""
-        from audit.replay.asof import dataset, hint
-        from audit.replay.citation import cite
-        from audit.replay.columns import ColumnMode
-
-        if columns not in set(ColumnMode):
-            raise InvalidInput(f"columns are then, latest or union, not {columns!r:.40}")
-        cut = self.cut(as_of)
-        valid_us = self._valid_us(valid_at)
-        found = dataset(self.reader, parse_entity(entity_type), cut, valid_us, ColumnMode(columns))
-        tell = hint(self.reader, entity_type, cut) if valid_us is None else None
-        return DatasetAnswer(found, cite(self.reader, cut, valid_us), tell)
+        cut, valid_us = self.cut(as_of), self._valid_us(valid_at)
+        return answer_dataset(self.reader, entity_type, cut, valid_us, columns)
 
     def row(self, ref: str | Ref, as_of: AsOf = None, valid_at: When = None) -> RowAnswer:
         """One row at a point, with its citation."""
-        from audit.replay.asof import hint, row
-        from audit.replay.citation import cite
-
-        ref = _row_ref(ref)
-        cut = self.cut(as_of)
-        valid_us = self._valid_us(valid_at)
-        found = row(self.reader, ref, cut, valid_us)
-        tell = hint(self.reader, ref, cut) if valid_us is None else None
-        return RowAnswer(found, cite(self.reader, cut, valid_us), tell)
+        return answer_row(self.reader, _row_ref(ref), self.cut(as_of), self._valid_us(valid_at))
 
     def replay(
         self,
@@ -158,12 +135,9 @@ class Ledger:
         columns: str = "union",
     ) -> "pandas.DataFrame":
         """A dataset at a point, as a data frame; `df.attrs["audit"]` cites what it stands on."""
-        from audit.replay.frame import build_frame
-
         if is_ref(entity_type):
             raise InvalidInput(f"{entity_type} is one row; use replay_row for it")
-        found, citation, _ = self.dataset(entity_type, as_of, valid_at, columns)
-        return build_frame(found.rows(), found.columns, citation.to_dict())
+        return frame_of(self.dataset(entity_type, as_of, valid_at, columns))
 
     def replay_row(self, ref: str | Ref, as_of: AsOf = None, valid_at: When = None) -> "Row | None":
         """One row at a point as a dict; None where it is not there."""
@@ -224,36 +198,17 @@ class Ledger:
 
     def content(self, record: "Record") -> "Change | dict[str, Value]":
         """What a record's event says. Raises FormatError where it cannot be read here."""
-        return self._books_for(record).decode(record)
+        return self._contents.of(record)
 
     def event_json(self, record: "Record") -> dict[str, Any]:
         """A record as JSON: its event in the form of INTERFACE, and where the log put it."""
-        from audit.event.jsonform import event_to_json
-        from audit.event.times import format_time
+        return self._contents.to_json(record)
 
-        if record.event is None:
-            said: dict[str, Any] = {
-                "quarantined": record.entry.reason,
-                "event": {"$bytes": _base64(record.entry.event)},
-            }
-        else:
-            said = event_to_json(record.event, self._books_for(record).of_log(record.log))
-        return {
-            **said,
-            "log": record.log,
-            "index": record.index,
-            "recorded_time": format_time(record.recorded_time_us),
-            "leaf_hash": record.leaf_hash.hex(),
-        }
+    @cached_property
+    def _contents(self) -> "Contents":
+        from audit.ledger_contents import Contents
 
-    def _books_for(self, record: "Record") -> "Books":
-        """The schemas known now, or when they were last read, if that was after the record."""
-        from audit.replay.books import Books
-
-        if self._books is None or not self._books_cut.holds((record.log, record.index)):
-            self._books_cut = resolve(self.reader, None, 0)
-            self._books = Books(self.reader, self._books_cut)
-        return self._books
+        return Contents(self.reader)
 
     # Predictions
 
@@ -266,6 +221,16 @@ class Ledger:
 
         parsed = parse_query(query, self.now_us())
         return find_predictions(self.reader, parsed, self.cut(as_of), newest_first)
+
+    def prediction_record(self, prediction_id: str, as_of: AsOf | Cut = None) -> "Record | None":
+        """The entry of a prediction, by its id; None when there is none by then."""
+        from audit.lineage.predictions import locate_prediction
+
+        try:
+            log, index = locate_prediction(self.reader, prediction_id, self.cut(as_of))
+        except NotFound:
+            return None
+        return self.entry(f"{log}/{index}")
 
     def replay_prediction(
         self,
@@ -343,31 +308,35 @@ class Ledger:
         `policy`: whom to trust; without one the ledger's own, and the report says so.
         `checkpoints`: signed notes that were kept elsewhere.
         """
+        from audit.ledger_evidence import verify_ledger
+
         trusted = policy or self.default_policy()
-        if self.url.startswith(BUNDLE_SCHEME):
-            from audit.verify.bundle import verify_bundle
+        return verify_ledger(self.url, trusted, checkpoints, from_index, log, progress)
 
-            return verify_bundle(bundle_path(self.url), trusted, checkpoints)
-        from audit.verify.verifier import verify
+    def verify_entry(
+        self,
+        position: str | int,
+        policy: "Policy | None" = None,
+        checkpoints: Sequence[bytes] = (),
+    ) -> "Report":
+        """Check one entry by its proof, without reading the rest of the log."""
+        from audit.verify.entry_check import verify_entry
 
-        return verify(self.reader, trusted, checkpoints, from_index, progress, log)
+        log, index = locate(self.reader, str(position))
+        return verify_entry(self.reader, policy or self.default_policy(), log, index, checkpoints)
+
+    def who_signed(self, record: "Record", policy: "Policy | None" = None) -> "SignedBy":
+        """Who signed an entry: its producer, its log, witnesses."""
+        from audit.verify.signed_by import who_signed
+
+        trusted = policy or self.default_policy()
+        return who_signed(self.reader, record.log, record.index, trusted)
 
     def prove(self, position: str | int) -> bytes:
         """A receipt for one entry: it verifies alone, with nothing but the log's public key."""
-        from audit.log.receipt import write_receipt
-        from audit.tlog.checkpoint import parse_checkpoint_text
-        from audit.tlog.merkle import inclusion_proof
-        from audit.tlog.note import parse_note
+        from audit.ledger_evidence import receipt_for
 
-        record = self.entry(position)
-        stored = self.reader.covering_checkpoint(record.log, record.index + 1)
-        if stored is None:
-            raise Unproven(f"no checkpoint covers entry {record.log}/{record.index} yet")
-        # The size that was signed counts, not the one that the row claims.
-        size = parse_checkpoint_text(parse_note(stored.note).text).size
-        hashes = self.reader.hashes(record.log, size)
-        proof = inclusion_proof(hashes, record.index, size)
-        return write_receipt(record.leaf, record.index, proof, stored.note)
+        return receipt_for(self.reader, self.entry(position))
 
     def bundle(
         self, query: str, path: str | os.PathLike[str], as_of: AsOf | Cut = None
@@ -376,20 +345,11 @@ class Ledger:
 
         Of each row that something found is about, all events are taken, so that it can be replayed.
         """
-        from audit.verify.bundle import Selection, write_bundle
+        from audit.ledger_evidence import bundle_records
 
-        positions: list[Position] = []
-        entities: set[tuple[str, str | None]] = set()
         # An empty query means everything, the log's own entries too.
-        for record in self.events(query or ALL_KINDS, as_of):
-            positions.append((record.log, record.index))
-            event = record.event
-            if event is not None and event.type.startswith(DATA_PREFIX) and event.entity_type:
-                entities.add((event.entity_type, event.entity_key))
-        policy = policy_path(self.url)
-        text = policy.read_text("utf-8", "surrogateescape") if policy.is_file() else None
-        selection = Selection(query, positions, tuple(sorted(entities, key=str)))
-        return write_bundle(self.reader, selection, os.fspath(path), text)
+        records = self.events(query or ALL_KINDS, as_of)
+        return bundle_records(self.reader, query, records, os.fspath(path), policy_path(self.url))
 
     # Opening and closing
 
@@ -412,76 +372,6 @@ class Ledger:
 
     def __repr__(self) -> str:
         return f"Ledger({self.reader.address!r})"
-
-
-class Moment(Mapping[str, "pandas.DataFrame"]):
-    """All datasets of a ledger at one point; each is replayed when it is asked for."""
-
-    def __init__(self, ledger: Ledger, cut: Cut, valid_at: When) -> None:
-        """Use `Ledger.at`."""
-        self.ledger = ledger
-        self.cut = cut
-        self.valid_at = valid_at
-
-    def __getitem__(self, entity_type: str) -> "pandas.DataFrame":
-        """The dataset as a data frame. Raises NotFound for an unknown entity type."""
-        from audit.replay.asof import dataset
-        from audit.replay.citation import cite
-        from audit.replay.frame import build_frame
-
-        valid_us = self.ledger._valid_us(self.valid_at)
-        found = dataset(self.ledger.reader, entity_type, self.cut, valid_us)
-        citation = cite(self.ledger.reader, self.cut, valid_us)
-        return build_frame(found.rows(), found.columns, citation.to_dict())
-
-    def __contains__(self, entity_type: object) -> bool:
-        """Whether the ledger has such a dataset."""
-        return entity_type in self.ledger.datasets()
-
-    def __iter__(self) -> Iterator[str]:
-        """The names of the datasets."""
-        return iter(self.ledger.datasets())
-
-    def __len__(self) -> int:
-        """How many datasets there are."""
-        return len(self.ledger.datasets())
-
-
-def open_any_reader(url: str) -> "Reader":
-    """A reader of a store or a bundle. Raises StoreMissing, Unavailable, InvalidInput."""
-    if url.startswith(BUNDLE_SCHEME):
-        from audit.verify.bundle import open_bundle
-
-        return open_bundle(bundle_path(url))
-    from audit.store import open_reader
-
-    return open_reader(url)
-
-
-def bundle_path(url: str) -> Path:
-    """The file of a bundle URL."""
-    return Path(url.removeprefix(BUNDLE_SCHEME))
-
-
-def policy_path(url: str) -> Path:
-    """Where the policy of a ledger is: AUDIT_POLICY, else audit.policy beside store or bundle."""
-    named = os.environ.get(POLICY_VARIABLE)
-    if named:
-        return Path(named)
-    if url.startswith(BUNDLE_SCHEME):
-        return bundle_path(url).parent / DEFAULT_POLICY
-    from audit.store import sqlite_path
-
-    return sqlite_path(url).parent / DEFAULT_POLICY
-
-
-def policy_for(url: str) -> "Policy | None":
-    """The policy at `policy_path`; None when there is no such file. Raises FormatError."""
-    from audit.verify.policy import Policy
-
-    with suppress(NotFound):
-        return Policy.from_file(policy_path(url), beside_store=True)
-    return None
 
 
 def _ref(ref: str | Ref) -> Ref:

@@ -1,45 +1,56 @@
-"""Verifying by what a user names: a store, one entry of it, or a file; always a report comes out."""
+"""Evidence about a ledger: verifying what a user names, receipts, bundles of what a query finds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from audit.errors import (
     AuditError,
     FormatError,
     InvalidInput,
-    InvalidProof,
-    InvalidSignature,
     LimitExceeded,
     NotFound,
-    StoreMissing,
     Unavailable,
-    UnknownKey,
+    Unproven,
 )
-from audit.event.signing import SignatureCheck, check_event
-from audit.ledger import BUNDLE_SCHEME, Ledger, bundle_path
-from audit.log.entry import Entry, Kind
-from audit.log.receipt import HEADER, MAX_RECEIPT_BYTES, Receipt, parse_receipt, verify_receipt
-from audit.tlog.checkpoint import Checkpoint
-from audit.tlog.note import MAX_NOTE_BYTES
-from audit.verify.external import open_external
-from audit.verify.findings import LogReport, Notes, ProducerSignatures, Report
+from audit.ledger_open import BUNDLE_SCHEME, bundle_path, open_any_reader, store_path
+from audit.log.receipt import HEADER, MAX_RECEIPT_BYTES, parse_receipt, write_receipt
+from audit.log.record import Record
+from audit.replay.fold import DATA_PREFIX, Position
+from audit.store.contract import Reader
+from audit.tlog.checkpoint import parse_checkpoint_text
+from audit.tlog.merkle import inclusion_proof
+from audit.tlog.note import parse_note
+from audit.verify.findings import Report
 from audit.verify.policy import Policy
 from audit.verify.verifier import Progress, unreadable, verify
 
+if TYPE_CHECKING:
+    from audit.verify.bundle import Written
+
 _RECEIPT_HEAD = HEADER.encode() + b"\n"
-_ZIP_HEAD = b"PK"
 
 
 def read_checkpoint(path: Path) -> bytes:
     """The checkpoint in a file: a signed note, or a receipt, which holds one.
 
-    Raises NotFound, Unavailable, LimitExceeded, FormatError.
+    Raises NotFound, InvalidInput, Unavailable, LimitExceeded, FormatError.
     """
-    data = _read(path, max(MAX_NOTE_BYTES, MAX_RECEIPT_BYTES))
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_RECEIPT_BYTES + 1)
+    except FileNotFoundError:
+        raise NotFound(f"there is no file {path}") from None
+    except IsADirectoryError:
+        raise InvalidInput(f"{path} is a folder, not a checkpoint") from None
+    except OSError as error:
+        raise Unavailable(f"cannot read {path}: {error.strerror}") from None
+    if len(data) > MAX_RECEIPT_BYTES:
+        raise LimitExceeded(f"{path} is over {MAX_RECEIPT_BYTES:,} bytes: no checkpoint is")
     return parse_receipt(data).checkpoint if data.startswith(_RECEIPT_HEAD) else data
 
 
-def verify_store(
+def verify_ledger(
     url: str,
     policy: Policy | None,
     checkpoints: Sequence[bytes] = (),
@@ -47,151 +58,75 @@ def verify_store(
     log: int | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Verify a whole ledger. One that cannot even be opened is `cannot_tell`.
+    """Verify the whole of a store or a bundle. A file that is no ledger is `cannot_tell`.
 
     Raises StoreMissing when there is none, Unavailable, and InvalidInput for a wrong argument.
     """
     if url.startswith(BUNDLE_SCHEME):
-        return verify_file(bundle_path(url), policy, checkpoints)
-    try:
-        ledger = Ledger(url)
-    except (StoreMissing, Unavailable):
-        raise
-    except AuditError as error:
-        if not _is_there(url):
-            raise
-        return unreadable(url, policy, str(error))
-    with ledger:
-        return verify(ledger.reader, policy, checkpoints, from_index, progress, log)
+        if from_index or log is not None:
+            raise InvalidInput("a bundle is checked as a whole: leave out where to begin, and log")
+        from audit.verify.bundle import verify_bundle
 
-
-def verify_entry(
-    ledger: Ledger, position: str, policy: Policy | None, checkpoints: Sequence[bytes] = ()
-) -> Report:
-    """Verify one entry of a ledger by its proof. Raises NotFound, Ambiguous, InvalidInput."""
-    record = ledger.entry(position)
-    subject = f"entry {record.log}/{record.index} of {ledger.reader.address}"
+        return verify_bundle(bundle_path(url), policy, checkpoints)
     try:
-        receipt = parse_receipt(ledger.prove(f"{record.log}/{record.index}"))
+        reader = open_any_reader(url)
     except Unavailable:
         raise
     except AuditError as error:
-        return unreadable(subject, policy, str(error))
-    return _report(subject, receipt, policy, checkpoints)
+        # What is wrong is in the file, if there is one, and else in the call.
+        if not store_path(url).is_file():
+            raise
+        return unreadable(url, policy, str(error))
+    with reader:
+        return verify(reader, policy, checkpoints, from_index, progress, log)
 
 
-def verify_file(path: Path, policy: Policy | None, checkpoints: Sequence[bytes] = ()) -> Report:
+def verify_any_file(path: Path, policy: Policy | None, checkpoints: Sequence[bytes]) -> Report:
     """Verify a bundle or a receipt. What is neither is `cannot_tell`.
 
-    Raises NotFound when there is no such file, Unavailable.
+    Raises NotFound or StoreMissing when there is no such file, Unavailable.
     """
-    head = _read(path, None, len(_RECEIPT_HEAD))
-    if head.startswith(_ZIP_HEAD):
-        from audit.verify.bundle import verify_bundle
+    from audit.verify.files import verify_file
 
-        return verify_bundle(path, policy, checkpoints)
     try:
-        if head != _RECEIPT_HEAD:
-            raise FormatError("it is neither a bundle (a zip file) nor a receipt (tlog-proof)")
-        receipt = parse_receipt(_read(path, MAX_RECEIPT_BYTES))
-    except (FormatError, LimitExceeded) as error:
+        return verify_file(path, policy, checkpoints)
+    except NotFound:
+        raise
+    except InvalidInput as error:
         return unreadable(str(path), policy, str(error))
-    return _report(str(path), receipt, policy, checkpoints)
 
 
-def _report(
-    subject: str, receipt: Receipt, policy: Policy | None, checkpoints: Sequence[bytes]
-) -> Report:
-    """The report on one entry with its proof."""
-    trusted = policy if policy is not None else Policy(description="no policy")
-    notes = Notes()
-    if not trusted.logs:
-        notes.add("no_policy", None, "no key of a log is given; use --key or --policy")
-        return Report(subject, trusted.description, general_findings=notes.listed())
-    checked = _check(receipt, trusted, notes)
-    if checked is None:
-        return Report(subject, trusted.description, general_findings=notes.listed())
-    entry, checkpoint = checked
-    external = open_external(checkpoints, trusted, notes).get(checkpoint.origin, [])
-    agreed = 0
-    for other in external:
-        if other.size == checkpoint.size and other.root != checkpoint.root:
-            notes.add("equivocation", None, "another checkpoint of this size has another root")
-        agreed += other == checkpoint
-    own = Notes(checkpoint.origin)
-    log = LogReport(
-        origin=checkpoint.origin,
-        size=checkpoint.size,
-        root_hash=checkpoint.root,
-        verified_size=checkpoint.size,
-        producer_signatures=_producer(entry, trusted, own),
-        findings=own.listed(),
-        warnings=(),
-        not_proven=_not_proven(trusted),
-        checkpoints=1,
-        external_checkpoints=agreed,
-        entries=1,
-    )
-    return Report(subject, trusted.description, (log,), notes.listed())
-
-
-def _check(receipt: Receipt, policy: Policy, notes: Notes) -> tuple[Entry, Checkpoint] | None:
-    """The steps of `verify_receipt`; what fails is noted under its code."""
+def receipt_for(reader: Reader, record: Record) -> bytes:
+    """A receipt for an entry. Raises Unproven when no checkpoint covers it."""
+    where = f"entry {record.log}/{record.index}"
+    stored = reader.covering_checkpoint(record.log, record.index + 1)
+    if stored is None:
+        raise Unproven(f"no checkpoint covers {where}")
+    # The size that was signed counts, not the one that the row claims.
     try:
-        return verify_receipt(receipt, policy.logs)
-    except UnknownKey as error:
-        notes.add("unknown_key", None, str(error))
-    except InvalidSignature as error:
-        notes.add("checkpoint_signature", None, str(error))
-    except InvalidProof as error:
-        notes.add("inclusion", receipt.index, str(error))
-    except (FormatError, LimitExceeded) as error:
-        notes.add("entry_malformed", receipt.index, str(error))
-    return None
+        size = parse_checkpoint_text(parse_note(stored.note).text).size
+    except FormatError as error:
+        raise Unproven(f"the checkpoint stored over {where} is broken: {error}") from None
+    if size <= record.index:
+        raise Unproven(f"the checkpoint stored over {where} signs only {size:,} entries")
+    proof = inclusion_proof(reader.hashes(record.log, size), record.index, size)
+    return write_receipt(record.leaf, record.index, proof, stored.note)
 
 
-def _producer(entry: Entry, policy: Policy, notes: Notes) -> ProducerSignatures:
-    """What the producer's signature is worth; a wrong one is a finding."""
-    if entry.kind is not Kind.EVENT:
-        return ProducerSignatures()
-    keys = [key.verifier for key in policy.producers if key.covers(entry.index)]
-    check, _ = check_event(entry.event, entry.signature, keys)
-    if check is SignatureCheck.INVALID:
-        notes.add("producer_signature", entry.index, "the producer's signature is wrong")
-    return ProducerSignatures(
-        checked=int(check is SignatureCheck.VALID),
-        invalid=int(check is SignatureCheck.INVALID),
-        unsigned=int(check is SignatureCheck.UNSIGNED),
-        unknown_key=int(check is SignatureCheck.UNKNOWN_KEY),
-    )
+def bundle_records(
+    reader: Reader, query: str, records: Iterable[Record], path: str, policy: Path
+) -> "Written":
+    """Write a bundle of records, and of all events of each row that one of them is about."""
+    from audit.verify.bundle import Selection, write_bundle
 
-
-def _not_proven(policy: Policy) -> tuple[str, ...]:
-    own = ("key_provenance",) if policy.beside_store else ()
-    return ("freshness", "other_entries", "completeness_at_source", "truth", *own)
-
-
-def _read(path: Path, limit: int | None, count: int | None = None) -> bytes:
-    """All of a file up to a limit, or its first `count` bytes."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(count if limit is None else limit + 1)
-    except FileNotFoundError:
-        raise NotFound(f"there is no file {path}") from None
-    except IsADirectoryError:
-        raise InvalidInput(f"{path} is a folder") from None
-    except OSError as error:
-        raise Unavailable(f"cannot read {path}: {error.strerror}") from None
-    if limit is not None and len(data) > limit:
-        raise LimitExceeded(f"{path} is over {limit:,} bytes: it is no checkpoint and no receipt")
-    return data
-
-
-def _is_there(url: str) -> bool:
-    """Whether the URL names a file, so that what is wrong is in the file and not in the call."""
-    from audit.store import sqlite_path
-
-    try:
-        return sqlite_path(url).is_file()
-    except InvalidInput:
-        return False
+    positions: list[Position] = []
+    entities: set[tuple[str, str | None]] = set()
+    for record in records:
+        positions.append((record.log, record.index))
+        event = record.event
+        if event is not None and event.type.startswith(DATA_PREFIX) and event.entity_type:
+            entities.add((event.entity_type, event.entity_key))
+    text = policy.read_text("utf-8", "surrogateescape") if policy.is_file() else None
+    # By type, then key; a truncate, which has no key, before all keys.
+    ordered = sorted(entities, key=lambda entity: (entity[0], entity[1] or ""))
+    return write_bundle(reader, Selection(query, positions, tuple(ordered)), path, text)

@@ -1,4 +1,4 @@
-"""The README's console blocks are run, in order, in one empty folder, and print what it shows.
+"""The README's blocks are run, in order, in one empty folder, and print what it shows.
 
 What differs from run to run (times, ids, hashes, keys, sizes of new files) is masked on both sides;
 a line `...` stands for any lines. `UPDATE_README=1` writes what was printed into the README.
@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TIMEOUT_S = 120
 
 MASKS = [
@@ -80,8 +80,14 @@ def matches(shown: str, printed: str) -> bool:
 def test_the_readme_shows_what_is_printed(tmp_path: Path) -> None:
     text = README.read_text()
     wrong = []
-    for block in BLOCK.findall(text):
+    for kind, block in BLOCK.findall(text):
         if block.startswith(("$ make", "$ git", "$ pip")):
+            continue
+        if kind == "python":
+            (tmp_path / "example.py").write_text(block)
+            printed = run("python example.py || echo FAILED", tmp_path)
+            if "FAILED" in printed:
+                wrong.append(printed)
             continue
         fresh = ""
         for command, shown in commands(block):

@@ -71,13 +71,14 @@ class Backlog:
             self._full.append((self.put_count, spool))
             self._spool = spool = new
         start = spool.end
+        fits = self._unread_at is None and len(self._queue) < QUEUE_EVENTS
         spool.append(encode_record(sequence, event, signature))
-        if self._unread_at is None:
-            if len(self._queue) < QUEUE_EVENTS:
-                self._queue.append((event, signature))
-            else:
-                self._unread_at = start
+        # From here on nothing can raise, and no call lets a KeyboardInterrupt in before the last.
         self.put_count += 1
+        if fits:
+            self._queue.append((event, signature))
+        elif self._unread_at is None:
+            self._unread_at = start
 
     def sync(self) -> None:
         """Return when a power cut can no longer lose what was put. Raises Unavailable."""

@@ -18,7 +18,7 @@ from audit.capture.context import current
 from audit.capture.embedded import open_for_writing, passphrase_of
 from audit.capture.options import Options, envelope, json_defaults
 from audit.capture.sealer import Sealer
-from audit.errors import InvalidInput, Unavailable
+from audit.errors import AuditError, InvalidInput, Unavailable
 from audit.event.build import Built, data_event, new_event_id, record_event, schema_event
 from audit.event.envelope import Event, encode_event
 from audit.event.schema import DeclaredSchema, declare
@@ -288,7 +288,7 @@ class Emitter:
         """Close. What the block itself raised is not hidden by what closing raises."""
         try:
             self.close()
-        except (Unavailable, InvalidInput) as closing:
+        except AuditError as closing:
             if error is None:
                 raise
             _log.error("%s", closing)
@@ -341,7 +341,8 @@ class Emitter:
         event, schemas = built
         # One lock from number to file: events stand in the spool in the order of their numbers,
         # and a number is used up only when its event is safe there.
-        with sealer.backlog.lock:
+        backlog = sealer.backlog
+        with backlog.lock:
             if schemas not in self._sent:
                 for canonical in schemas:
                     sealer.put(None, encode_event(schema_event(canonical)), None)
@@ -351,8 +352,12 @@ class Emitter:
             # Signed here and not in the background: an event in the spool must survive its process
             # with its signature, for whoever seals it later does not have the producer's key.
             signature = None if self._signer is None else self._sign(data)
-            sealer.put(sequence, data, signature)
-            self._sequence = sequence + 1
+            count = backlog.put_count
+            try:
+                sealer.put(sequence, data, signature)
+            finally:
+                # Even if the user's Ctrl-C comes between the file and the next line.
+                self._sequence += backlog.put_count - count
         if self._durable:
             sealer.flush()
         return event.event_id

@@ -92,7 +92,7 @@ class Sealer:
             try:
                 while self.backlog.done_count < target or self._drain_done < drain_target:
                     if self.error is not None and self._failed_attempt > before:
-                        raise self._waiting_error(self.error)
+                        raise self._waiting_error(self.error) from self.error
                     if not self._thread.is_alive():
                         raise self._waiting_error(Unavailable("the emitter is closed"))
                     left_s = CHECK_S if deadline is None else deadline - time.monotonic()
@@ -162,7 +162,9 @@ class Sealer:
                 self._fail(error)
             except Exception as error:
                 # Whatever it was: the events are safe in the spool, and the thread must go on.
-                self._fail(Unavailable(f"cannot seal events: {type(error).__name__}: {error}"))
+                failure = Unavailable(f"cannot seal events: {type(error).__name__}: {error}")
+                failure.__cause__ = error
+                self._fail(failure)
             else:
                 self.error = None
                 retry_s = FIRST_RETRY_S

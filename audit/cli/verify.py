@@ -70,29 +70,29 @@ def verify(
         raise click.UsageError("--entry, --from and --log are for a ledger, not for a file")
     if position is not None and (from_index or log is not None):
         raise click.UsageError("--entry checks one entry; it goes without --from and --log")
-    from audit.ledger_evidence import read_checkpoint, verify_entry, verify_file, verify_store
+    from audit.ledger_evidence import read_checkpoint, verify_any_file, verify_ledger
 
     trusted = _policy(keys, policy, store)
     notes = [read_checkpoint(Path(name)) for name in checkpoints]
     if file is not None:
-        report = verify_file(Path(file), trusted, notes)
+        report = verify_any_file(Path(file), trusted, notes)
     elif position is not None:
-        report = verify_entry(session.ledger(store), position, trusted, notes)
+        report = session.ledger(store).verify_entry(position, trusted, notes)
     else:
         with Progress("checking", "entries") as progress:
-            report = verify_store(store, trusted, notes, from_index, log, progress)
+            report = verify_ledger(store, trusted, notes, from_index, log, progress)
     _show(session, report, as_json)
 
 
 def _policy(keys: tuple[str, ...], policy: str | None, store: str) -> "Policy | None":
     """Whom to trust: the keys, the file, or what lies beside the store."""
-    from audit.ledger import policy_for
+    from audit.ledger_open import policy_for
     from audit.verify.policy import Policy
 
     if keys and policy is not None:
         raise click.UsageError("give --key or --policy, not both")
     if keys:
-        return Policy.from_vkeys(*keys)
+        return Policy.from_vkeys(keys)
     return policy_for(store) if policy is None else Policy.from_file(policy)
 
 

@@ -62,6 +62,8 @@ probability = late_payment({"CustomerID": CUSTOMER, **features(seen)})
 late_payment.flush()
 
 print(f"trained {version} on {len(known)} inquiries as of {AS_OF}")
-print(f"customer {CUSTOMER} on {DAY} had inquiries {[inquiry['InquiryID'] for inquiry in seen]}")
+print(
+    f"customer {CUSTOMER} on {DAY} had inquiries {[int(inquiry['InquiryID']) for inquiry in seen]}"
+)
 print(f"probability that the next payment is late: {probability:.4f}")
 print(f"prediction/{late_payment.last_id}")

@@ -7,13 +7,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from audit.demo.stage import Command, DemoFailed, Stage, prepare
-from audit.demo.tamper import copy_ledger, delete_row, edit_amount, rewrite_tail
+from audit.demo.tamper import copy_ledger, delete_row, edit_entry, rewrite_tail
 from audit.errors import Unavailable
 
 CUSTOMER = "003"
 INQUIRY = "1003"
 FORGED_AMOUNT = 500
-KEPT = "kept.tlog-proof"
+FORGED_STATUS = "Late (30 days)"
+PREDICTION_RECEIPT = "prediction.tlog-proof"
+CORRECTION_RECEIPT = "correction.tlog-proof"
 
 
 def run_demo(command: Command, folder: Path | None = None) -> None:
@@ -119,6 +121,12 @@ class _Story:
         if not self.prediction.startswith("prediction/"):
             raise DemoFailed("the model program did not name its prediction")
         stage.audit("predictions", f"key:{CUSTOMER}", "--format", "csv")
+        stage.say(
+            """The customer is handed a receipt: the recorded prediction, and the log's signature
+            that it stands there. Chapter 8 says what it is good for."""
+        )
+        prediction_id = self.prediction.removeprefix("prediction/")
+        stage.audit("prove", prediction_id, "-o", PREDICTION_RECEIPT)
 
     def correct(self) -> None:
         stage = self.stage
@@ -183,9 +191,9 @@ class _Story:
             hashes and a signed checkpoint. Whoever has it needs neither the ledger nor us: the
             public key is enough.""",
         )
-        stage.audit("prove", str(self.correction), "-o", KEPT)
-        stage.audit("verify", KEPT, "--key", self.vkey)
-        stage.say("Keep that file. It will matter in the next chapter.")
+        stage.audit("prove", str(self.correction), "-o", CORRECTION_RECEIPT)
+        stage.audit("verify", CORRECTION_RECEIPT, "--key", self.vkey)
+        stage.say("Keep both receipts. They will matter in a moment.")
 
     def tamper(self) -> None:
         stage = self.stage
@@ -198,7 +206,7 @@ class _Story:
         )
         self._attack_edit(index)
         self._attack_delete(index)
-        self._attack_rewrite(index)
+        self._attack_rewrite()
 
     def _index_of_inquiry(self) -> int:
         versions = json.loads(self.stage.quietly("history", f"inquiry/{INQUIRY}", "--json"))
@@ -212,7 +220,7 @@ class _Story:
             f'sqlite3 edited/audit.db "DROP TRIGGER ...; UPDATE entries SET leaf = '
             f'(5000 -> {FORGED_AMOUNT}) WHERE \\"index\\" = {index}"'
         )
-        edit_amount(database, index, FORGED_AMOUNT)
+        edit_entry(database, index, {"LoanAmount": FORGED_AMOUNT})
         self._caught("edited", index)
 
     def _attack_delete(self, index: int) -> None:
@@ -226,24 +234,25 @@ class _Story:
         delete_row(database, index)
         self._caught("deleted", index)
 
-    def _attack_rewrite(self, index: int) -> None:
+    def _attack_rewrite(self) -> None:
         stage = self.stage
         stage.say(
-            f"""Third: an insider who also has the log's signing key. He writes everything from
-            entry {index} on anew, with the amount {FORGED_AMOUNT} in it and all recorded times as
-            they were, signs it like the log does, and puts the triggers back."""
+            f"""Third: an insider who also has the log's signing key wants the correction, entry
+            {self.correction}, never to have been made. He deletes the log from there on, appends it
+            again with "{FORGED_STATUS}" in its place and all recorded times as they were, signs it
+            as the log does, and puts the triggers back."""
         )
         database = copy_ledger(stage.folder, stage.folder / "rewritten")
-        print("\n(entries deleted from there on, appended again with another amount, signed)")
-        rewrite_tail(database, index, FORGED_AMOUNT)
-        stage.say("Taken by itself, this is a flawless ledger. Look at what is NOT PROVEN:")
-        store = ("--store", "sqlite:///rewritten/audit.db")
-        stage.audit("verify", *store)
+        rewrite_tail(database, self.correction, {"PaymentStatus": FORGED_STATUS})
+        stage.say("Taken by itself, this is a flawless ledger. Look at the first NOT PROVEN line:")
+        stage.audit("verify", "--store", "sqlite:///rewritten/audit.db")
         stage.say(
-            """But somebody kept a checkpoint that he had signed before: the receipt of the last
-            chapter holds one. The rewritten log cannot be made to fit it."""
+            """But there are the receipts. Each holds a checkpoint that the log signed when it was
+            made: the older one fits, so all up to the prediction is genuine; the newer one does
+            not, and nothing that anybody writes into this file can make it fit."""
         )
-        self._caught("rewritten", index, "--checkpoint", KEPT)
+        kept = ("--checkpoint", PREDICTION_RECEIPT, "--checkpoint", CORRECTION_RECEIPT)
+        self._caught("rewritten", self.correction, *kept)
 
     def _caught(self, copy: str, index: int, *options: str) -> None:
         """Verification must fail and name the first bad index."""
@@ -251,8 +260,8 @@ class _Story:
         report = json.loads(self.stage.quietly(*command, "--json"))
         self.stage.audit(*command, expect=1)
         found = [f["index"] for log in report["logs"] for f in log["findings"]]
-        if report["verdict"] != "tampered" or index not in found:
-            raise DemoFailed(f"the tampering with entry {index} was not named")
+        if report["verdict"] != "tampered" or min(found, default=None) != index:
+            raise DemoFailed(f"the tampering with entry {index} was not located")
 
     def end(self) -> None:
         self.stage.chapter(

@@ -7,11 +7,13 @@ is what an attacker would do; nothing here is used by the product.
 import shutil
 import sqlite3
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 from audit.errors import NotFound
 from audit.event.envelope import decode_event, encode_event
 from audit.event.row import Change, decode_row, encode_row
+from audit.event.values import Value
 from audit.log.entry import Kind, decode_entry, encode_entry
 from audit.log.intake import Message
 from audit.store import open_store
@@ -41,13 +43,13 @@ def drop_guards(connection: sqlite3.Connection) -> None:
         connection.execute(f"DROP TRIGGER {name}")
 
 
-def edit_amount(database: Path, index: int, amount: int) -> None:
-    """Change the LoanAmount inside one entry, well-formed to the last byte."""
+def edit_entry(database: Path, index: int, fields: dict[str, Value]) -> None:
+    """Change fields inside one entry, well-formed to the last byte."""
     with closing(sqlite3.connect(database)) as connection, connection:
         drop_guards(connection)
         leaf = _leaf(connection, index)
         connection.execute(
-            'UPDATE entries SET leaf = ? WHERE "index" = ?', (_with_amount(leaf, amount), index)
+            'UPDATE entries SET leaf = ? WHERE "index" = ?', (_with(leaf, fields), index)
         )
 
 
@@ -58,40 +60,45 @@ def delete_row(database: Path, index: int) -> None:
         connection.execute('DELETE FROM entries WHERE "index" = ?', (index,))
 
 
-def rewrite_tail(database: Path, index: int, amount: int) -> None:
-    """Write history anew from an entry on, with another amount in it, and sign it as the log does.
+def rewrite_tail(database: Path, index: int, fields: dict[str, Value]) -> None:
+    """Write history anew from one entry on, with other fields in it, and sign it as the log does.
 
-    The attacker holds the log's signing key, keeps every recorded time, and puts the guards back:
-    what comes out is a perfect ledger - that never happened.
+    The attacker holds the log's signing key. He goes back to the last checkpoint before the entry,
+    appends the same batches at the same recorded times, and has put the guards back before: what
+    comes out is a perfect ledger - that never happened.
     """
     with closing(sqlite3.connect(database)) as connection, connection:
         drop_guards(connection)
+        sizes = [size for (size,) in connection.execute("SELECT size FROM checkpoints ORDER BY 1")]
+        start = max(size for size in sizes if size <= index)
         rows = connection.execute(
-            'SELECT leaf FROM entries WHERE "index" >= ? ORDER BY "index"', (index,)
+            'SELECT leaf FROM entries WHERE "index" >= ? ORDER BY "index"', (start,)
         ).fetchall()
-        connection.execute('DELETE FROM entries WHERE "index" >= ?', (index,))
-        connection.execute("DELETE FROM checkpoints WHERE size > ?", (index,))
+        connection.execute('DELETE FROM entries WHERE "index" >= ?', (start,))
+        connection.execute("DELETE FROM checkpoints WHERE size > ?", (start,))
         for statement in GUARDS.values():
             connection.execute(statement)
     leaves = [bytes(leaf) for (leaf,) in rows]
-    leaves[0] = _with_amount(leaves[0], amount)
-    _seal_again(database, leaves)
+    leaves[index - start] = _with(leaves[index - start], fields)
+    ends = [size - start for size in sizes if size > start]
+    _seal_again(database, [leaves[a:b] for a, b in pairwise([0, *ends])])
 
 
-def _seal_again(database: Path, leaves: list[bytes]) -> None:
-    """Append what leaves say, each at its old recorded time, signed with the stolen key."""
-    times: list[int] = []
-    with open_store(f"sqlite:///{database}", clock=lambda: times[-1]) as store:
+def _seal_again(database: Path, batches: list[list[bytes]]) -> None:
+    """Append what leaves say, each batch at its old recorded time, signed with the stolen key."""
+    now_us = 0
+    with open_store(f"sqlite:///{database}", clock=lambda: now_us) as store:
         origin = store.logs()[0].origin
         seed = read_key(database.with_name("audit.key"), None)[1]
         signer = Ed25519Signer.from_seed(origin, derive_seed(seed, origin))
-        for leaf in leaves:
-            entry = decode_entry(leaf)
-            times.append(entry.recorded_time_us)
-            if entry.kind is Kind.CONTROL:
-                store.append_control(0, [entry.event], signer)
+        for leaves in batches:
+            entries = [decode_entry(leaf) for leaf in leaves]
+            now_us = entries[0].recorded_time_us
+            if entries[0].kind is Kind.CONTROL:
+                store.append_control(0, [entry.event for entry in entries], signer)
             else:
-                store.append(0, [Message(entry.event, entry.signature)], signer)
+                messages = [Message(entry.event, entry.signature) for entry in entries]
+                store.append(0, messages, signer)
 
 
 def _leaf(connection: sqlite3.Connection, index: int) -> bytes:
@@ -101,11 +108,11 @@ def _leaf(connection: sqlite3.Connection, index: int) -> bytes:
     return bytes(row[0])
 
 
-def _with_amount(leaf: bytes, amount: int) -> bytes:
-    """The leaf with another LoanAmount in its row."""
+def _with(leaf: bytes, fields: dict[str, Value]) -> bytes:
+    """The leaf with other fields in its row."""
     entry = decode_entry(leaf)
     event = decode_event(entry.event)
     change = decode_row(event.payload)
-    row = {**(change.after or {}), "LoanAmount": amount}
+    row = {**(change.after or {}), **fields}
     payload = encode_row(Change(change.image, change.before, row))
     return encode_entry(entry._replace(event=encode_event(event._replace(payload=payload))))

@@ -10,11 +10,14 @@ Three types of our own schemas are known by name and by text: `array<attestory.F
 values), and the outputs of a prediction, [null, array<attestory.Field>, attestory.Single].
 """
 
+import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from audit.errors import InvalidInput, LimitExceeded
+from audit.event.canonical import builtin, parsed_schema
 from audit.event.normal import MAX_DECIMAL_DIGITS
 from audit.event.shown import shown
 
@@ -85,13 +88,24 @@ SINGLE_TYPE = AvroType("single", depth=3)
 OUTPUT_TYPE = AvroType("output", depth=5)
 
 
-def parse_type(schema: Any, own_types: dict[str, Any] | None = None) -> AvroType:
-    """The checked type of a schema that was parsed from JSON. Raises InvalidInput, LimitExceeded.
+def parse_type(text: bytes) -> AvroType:
+    """The checked type of a schema in JSON. Raises InvalidInput, LimitExceeded."""
+    return _Parser(own_types()).parse(parsed_schema(text), "", 1, "schema")
 
-    `own_types`: full name -> definition without docs, of the records that our own schemas treat
-    specially; any other definition of such a name is refused.
+
+@lru_cache(maxsize=1)
+def own_types() -> dict[str, Any]:
+    """Full name -> definition without docs, of the records of ours that are treated specially.
+
+    Any other definition under such a name is refused.
     """
-    return _Parser(own_types or {}).parse(schema, "", 1, "schema")
+    row = without_docs(json.loads(builtin("row.v1")))
+    prediction = without_docs(json.loads(builtin("prediction.v1")))
+    output = next(field for field in prediction["fields"] if field["name"] == "output")
+    return {
+        f"{OWN_NAMESPACE}.Field": row["fields"][1]["type"][1]["items"],
+        f"{OWN_NAMESPACE}.Single": output["type"][2],
+    }
 
 
 def without_docs(schema: Any) -> Any:
@@ -152,8 +166,6 @@ class _Parser:
 
     def reference(self, name: str, namespace: str, level: int, where: str) -> AvroType:
         full = name if "." in name or not namespace else f"{namespace}.{name}"
-        if full not in self.named and name in self.named:
-            full = name
         if full not in self.named:
             raise InvalidInput(f"{where}: type {name[:64]!r} is not supported here, or not defined")
         known = self.named[full]
@@ -174,7 +186,7 @@ class _Parser:
         return AvroType(result)
 
     def union(self, schema: list[Any], namespace: str, level: int, where: str) -> AvroType:
-        if len(schema) == 3 and schema[0] == "null" and self.own_types:
+        if len(schema) == 3 and schema[0] == "null":
             branches = [self.parse_any(part, namespace, level + 1, where) for part in schema[1:]]
             if [branch.kind for branch in branches] == ["fields", "single"]:
                 return OUTPUT_TYPE
@@ -218,7 +230,7 @@ class _Parser:
         expected = self.own_types[full]
         given = without_docs(schema)
         given.pop("namespace", None)
-        if given not in expected:
+        if given != expected:
             raise InvalidInput(f"{where}: {full} is not defined as it is in our own schemas")
         result = AvroType("field", depth=3) if short == "Field" else SINGLE_TYPE
         self.named[full] = result

@@ -5,13 +5,12 @@ schema that no payload can be read with is not an error (it is in the log, and t
 reading a payload with it is.
 """
 
-import json
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Self
 
 from audit.errors import FormatError, InvalidInput, LimitExceeded
-from audit.event.avrotype import AvroType, parse_type, without_docs
+from audit.event.avrotype import AvroType, parse_type
 from audit.event.canonical import (
     MAX_SCHEMA_BYTES,
     PAYLOAD_BUILTINS,
@@ -23,7 +22,6 @@ from audit.event.codec_write import encoder_of
 from audit.event.declared import aliases_of, change_decoder, encode_change, row_type_of
 from audit.event.fields import decode_fields, encode_fields
 from audit.event.row import Change, decode_row, encode_row
-from audit.event.valuejson import parse_json
 
 
 class PayloadSchema:
@@ -50,7 +48,7 @@ class PayloadSchema:
         elif self.canonical == builtin("record.v1"):
             self._decode = decode_fields
         else:
-            self.type = parse_type(parse_json(self.canonical), own_types())
+            self.type = parse_type(self.canonical)
             self.row = row_type_of(self.type)
             if self.type.kind != "record":
                 raise InvalidInput("the schema of a payload is a record")
@@ -87,16 +85,6 @@ class PayloadSchema:
         elif self.type is not None and self.row is None:
             return encoder_of(self.type)(said)
         raise InvalidInput(f"schema {self.hash.hex()[:16]}... is not one for this type of event")
-
-
-@lru_cache(maxsize=1)
-def own_types() -> dict[str, Any]:
-    """The definitions, without docs, of the records that `avrotype` treats specially."""
-    row = without_docs(json.loads(builtin("row.v1")))
-    prediction = without_docs(json.loads(builtin("prediction.v1")))
-    field = row["fields"][1]["type"][1]["items"]
-    output = next(item for item in prediction["fields"] if item["name"] == "output")
-    return {"attestory.Field": [field], "attestory.Single": [output["type"][2]]}
 
 
 @lru_cache(maxsize=512)

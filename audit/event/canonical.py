@@ -42,10 +42,9 @@ def canonical_schema(schema: dict[str, Any] | list[Any] | str | bytes) -> bytes:
     Raises FormatError for text that is not JSON, InvalidInput, LimitExceeded.
     """
     if isinstance(schema, str | bytes):
-        if len(schema) > 4 * MAX_SCHEMA_BYTES:
-            raise _too_large()
-        schema = parse_json(schema)
-    _check_size(schema)
+        schema = parsed_schema(schema)
+    else:
+        _check_size(schema)
     text = json.dumps(
         schema, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
     )
@@ -53,6 +52,15 @@ def canonical_schema(schema: dict[str, Any] | list[Any] | str | bytes) -> bytes:
     if len(canonical) > MAX_SCHEMA_BYTES:
         raise _too_large()
     return canonical
+
+
+def parsed_schema(text: str | bytes) -> Any:
+    """The JSON of a schema, of bounded size and depth. Raises FormatError, LimitExceeded."""
+    if len(text) > 4 * MAX_SCHEMA_BYTES:
+        raise _too_large()
+    schema = parse_json(text)
+    _check_size(schema)
+    return schema
 
 
 def _too_large() -> LimitExceeded:

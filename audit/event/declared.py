@@ -91,7 +91,7 @@ def declare(schema: dict[str, Any] | str | bytes | DeclaredSchema) -> DeclaredSc
     if isinstance(schema, DeclaredSchema):
         return schema
     canonical = canonical_schema(schema)
-    parsed = parse_type(json.loads(canonical))
+    parsed = parse_type(canonical)
     if parsed.kind != "record":
         raise InvalidInput(f"a dataset's schema is a record, not {parsed.kind}")
     declared = DeclaredSchema(parsed.name, canonical, parsed)
@@ -129,7 +129,7 @@ def change_schema(declared: DeclaredSchema) -> bytes:
 
 def change_type(canonical: bytes) -> AvroType | None:
     """The row's type when this is a schema for changes, else None. Raises InvalidInput."""
-    return row_type_of(parse_type(json.loads(canonical)))
+    return row_type_of(parse_type(canonical))
 
 
 def row_type_of(parsed: AvroType) -> AvroType | None:

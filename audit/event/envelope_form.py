@@ -66,10 +66,9 @@ class Event(NamedTuple):
 
 def entity_refusal(type_: str, entity_type: str | None, entity_key: str | None) -> str | None:
     """Why this type of event cannot be about this entity; None when it can."""
-    if entity_type is None and entity_key is not None:
-        return "entity_key without an entity_type"
     if not type_.startswith("data."):
-        return None
+        alone = entity_type is None and entity_key is not None
+        return "entity_key without an entity_type" if alone else None
     if entity_type is None:
         return f"{type_} names no entity_type (its dataset)"
     if entity_type in RESERVED_ENTITY_TYPES:

@@ -5,7 +5,7 @@ No slice is checked by itself. One that reaches past the end leaves `pos` there,
 index fails, or the last comparison does.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from audit.errors import FormatError, InvalidInput, LimitExceeded
 from audit.event.envelope_form import (
@@ -27,28 +27,31 @@ from audit.event.envelope_form import (
     too_long,
 )
 from audit.event.times import MAX_TIME_US, MIN_TIME_US
-from audit.event.wire import decode_long
+from audit.event.wire import LENGTHS, decode_long
 
 _TWO_NULLS = b"\x00\x00"
 _FOUR_NULLS = b"\x00\x00\x00\x00"
 _SIX_NULLS = b"\x00\x00\x00\x00\x00\x00"
 _new = tuple.__new__
-# What was checked once.
-_types: dict[bytes, str] = {}
-_sources: dict[bytes, str] = {}
+_NO_TEXTS = (None, None, None, None, None, None)
+_NO_REST = (None, None, None, None)
+_SHORT_NAMES = 256
+"""Longest combination of names that is remembered, in bytes."""
+_names: "dict[bytes, _Names]" = {}
 
 
 def decode_event(data: bytes) -> Event:
     """The event in the bytes, all of them. Raises FormatError, LimitExceeded."""
     if type(data) is not bytes:
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise FormatError(f"an event is bytes, not {type(data).__name__}")
         data = bytes(data)
     if len(data) > MAX_EVENT_BYTES:
         raise LimitExceeded(f"event of {len(data)} bytes: at most {MAX_EVENT_BYTES}")
     if data[:10] != EVENT_PREFIX:
         raise FormatError("not an event: does not begin with C3 01 and the fingerprint of event.v1")
     try:
-        head, pos = _decode_head(data)
-        tail, pos = _decode_tail(data, pos)
+        event, pos = _decode(data)
     except IndexError:
         raise FormatError("event is cut off") from None
     except UnicodeDecodeError:
@@ -59,11 +62,19 @@ def decode_event(data: bytes) -> Event:
             if pos < len(data)
             else "event is cut off"
         )
-    return _new(Event, head + tail)
+    return event
 
 
-def _decode_head(data: bytes) -> tuple[tuple[Any, ...], int]:
-    """The fields from event_id to valid_time_us."""
+class _Names(NamedTuple):
+    """Type, source and entity type as they follow each other in an event, checked."""
+
+    type: str
+    source: str
+    entity_type: str | None
+    needs_key: bool
+
+
+def _decode(data: bytes) -> tuple[Event, int]:
     size = data[10]
     if size & 0x81:
         size, pos = _size(data, 10, "event_id", MAX_EVENT_ID_BYTES)
@@ -72,69 +83,38 @@ def _decode_head(data: bytes) -> tuple[tuple[Any, ...], int]:
         pos = 11
     end = pos + size
     event_id = str(data[pos:end], "utf-8")
-    size = data[end]
-    if size & 0x81:
-        size, pos = _size(data, end, "type", MAX_TYPE_BYTES)
-    else:
-        size >>= 1
-        pos = end + 1
-    end = pos + size
-    raw = data[pos:end]
-    type_ = _types.get(raw) or _decode_type(raw, "type")
-    size = data[end]
-    if size & 0x81:
-        size, pos = _size(data, end, "source", MAX_SOURCE_BYTES)
-    else:
-        size >>= 1
-        pos = end + 1
-    end = pos + size
-    raw = data[pos:end]
-    source = _sources.get(raw) or _decode_source(raw)
-    if not event_id:
+    if not size:
         raise FormatError("event_id is empty")
-    entity_type = entity_key = valid_time_us = None
-    if data[end]:
-        size = data[end + 1]
-        if data[end] == 2 and not size & 0x81:
-            pos = end + 2
-            end = pos + (size >> 1)
-        else:
-            size, pos = _some(data, end, "entity_type", MAX_TYPE_BYTES)
-            end = pos + size
-        raw = data[pos:end]
-        entity_type = _types.get(raw) or _decode_type(raw, "entity_type")
+    # Type, source and entity type are nearly always a combination that was seen before. Where one
+    # of their sizes takes more bytes, the slice below is anything, but no such combination: what is
+    # remembered has sizes of one byte only.
+    try:
+        pos = end + 1 + (data[end] >> 1)
+        pos += 1 + (data[pos] >> 1)
+        pos += 2 + (data[pos + 1] >> 1) if data[pos] else 1
+        names = _names.get(data[end:pos])
+    except IndexError:
+        names = None
+    if names is None:
+        names, pos = _decode_names(data, end)
+    type_, source, entity_type, needs_key = names
+    entity_key = valid_time_us = None
+    if data[pos]:
+        size, start = _some(data, pos, "entity_key", MAX_KEY_BYTES)
+        pos = start + size
+        entity_key = str(data[start:pos], "utf-8")
+        if entity_type is None:
+            raise FormatError("entity_key without an entity_type")
     else:
-        end += 1
-    if data[end]:
-        size = data[end + 1]
-        if data[end] == 2 and not size & 0x81:
-            pos = end + 2
-            end = pos + (size >> 1)
-        else:
-            size, pos = _some(data, end, "entity_key", MAX_KEY_BYTES)
-            end = pos + size
-        entity_key = str(data[pos:end], "utf-8")
+        if needs_key:
+            raise FormatError(f"{type_} names no entity_key")
+        pos += 1
+    if data[pos]:
+        valid_time_us, pos = _decode_valid_time(data, pos)
     else:
-        end += 1
-    if entity_type is None or type_[:5] == "data.":
-        refusal = entity_refusal(type_, entity_type, entity_key)
-        if refusal is not None:
-            raise FormatError(refusal)
-    if data[end]:
-        if data[end] != 2:
-            raise _bad_branch("valid_time_us")
-        valid_time_us, end = decode_long(data, end + 1)
-        if not MIN_TIME_US <= valid_time_us <= MAX_TIME_US:
-            raise FormatError(f"valid time {valid_time_us} us is outside the years 0001 to 9999")
-    else:
-        end += 1
-    return (event_id, type_, source, entity_type, entity_key, valid_time_us), end
-
-
-def _decode_tail(data: bytes, pos: int) -> tuple[tuple[Any, ...], int]:
-    """The fields from actor to producer_sequence."""
+        pos += 1
+    texts: tuple[str | None, ...] = _NO_TEXTS
     if data[pos : pos + 6] == _SIX_NULLS:
-        texts: tuple[str | None, ...] = (None, None, None, None, None, None)
         pos += 6
     else:
         texts, pos = _decode_texts(data, pos)
@@ -150,36 +130,88 @@ def _decode_tail(data: bytes, pos: int) -> tuple[tuple[Any, ...], int]:
     size, pos = _size(data, pos, "payload", MAX_EVENT_BYTES)
     end = pos + size
     payload = data[pos:end]
+    rest: tuple[Any, ...] = _NO_REST
     if data[end:] == _FOUR_NULLS:
-        return (*texts, payload_schema, payload, None, None, None, None), end + 4
-    subject = encryption = producer_id = producer_sequence = None
-    if data[end : end + 2] == _TWO_NULLS:
-        end += 2
+        end += 4
     else:
-        subject, encryption, end = _decode_privacy(data, end)
+        rest, end = _decode_rest(data, end)
+    head = (event_id, type_, source, entity_type, entity_key, valid_time_us)
+    return _new(Event, (*head, *texts, payload_schema, payload, *rest)), end
+
+
+def _decode_names(data: bytes, start: int) -> tuple[_Names, int]:
+    size, pos = _size(data, start, "type", MAX_TYPE_BYTES)
+    end = pos + size
+    type_ = _checked_name(data[pos:end], "type")
+    size, pos = _size(data, end, "source", MAX_SOURCE_BYTES)
+    end = pos + size
+    source = str(data[pos:end], "utf-8")
+    if not source:
+        raise FormatError("source is empty")
+    entity_type = None
     if data[end]:
-        size, pos = _some(data, end, "producer_id", MAX_SOURCE_BYTES)
+        size, pos = _some(data, end, "entity_type", MAX_TYPE_BYTES)
         end = pos + size
-        producer_id = str(data[pos:end], "utf-8")
+        entity_type = _checked_name(data[pos:end], "entity_type")
     else:
         end += 1
-    if data[end]:
-        if data[end] != 2:
+    if type_.startswith("data."):
+        # Whether the key is there is seen later.
+        refusal = entity_refusal(type_, entity_type, None if entity_type is None else "")
+        if refusal is not None:
+            raise FormatError(refusal)
+    needs_key = entity_refusal(type_, entity_type, None) is not None
+    names = _Names(type_, source, entity_type, needs_key)
+    # Sizes of two bytes, and what was cut off, are not remembered (see _decode).
+    if end <= len(data) and end - start < _SHORT_NAMES and len(_names) < MAX_CACHED:
+        raw = data[start:end]
+        if raw == _encoded(names):
+            _names[raw] = names
+    return names, end
+
+
+def _encoded(names: _Names) -> bytes:
+    """Type, source and entity type with sizes of one byte; something else if they are longer."""
+    type_, source = names.type.encode(), names.source.encode()
+    if max(len(type_), len(source), len(names.entity_type or "")) > 63:
+        return b""
+    out = LENGTHS[len(type_)] + type_ + LENGTHS[len(source)] + source
+    if names.entity_type is None:
+        return out + b"\x00"
+    return out + b"\x02" + LENGTHS[len(names.entity_type)] + names.entity_type.encode()
+
+
+def _decode_valid_time(data: bytes, pos: int) -> tuple[int, int]:
+    if data[pos] != 2:
+        raise _bad_branch("valid_time_us")
+    us, pos = decode_long(data, pos + 1)
+    if not MIN_TIME_US <= us <= MAX_TIME_US:
+        raise FormatError(f"valid time {us} us since 1970 is outside the years 0001 to 9999")
+    return us, pos
+
+
+def _decode_rest(data: bytes, pos: int) -> tuple[tuple[Any, ...], int]:
+    """The fields from subject to producer_sequence."""
+    subject = encryption = producer_id = producer_sequence = None
+    if data[pos : pos + 2] == _TWO_NULLS:
+        pos += 2
+    else:
+        subject, encryption, pos = _decode_privacy(data, pos)
+    if data[pos]:
+        size, start = _some(data, pos, "producer_id", MAX_SOURCE_BYTES)
+        pos = start + size
+        producer_id = str(data[start:pos], "utf-8")
+    else:
+        pos += 1
+    if data[pos]:
+        if data[pos] != 2:
             raise _bad_branch("producer_sequence")
-        producer_sequence, end = decode_long(data, end + 1)
+        producer_sequence, pos = decode_long(data, pos + 1)
         if producer_sequence < 0:
             raise FormatError("producer_sequence is negative")
     else:
-        end += 1
-    return (
-        *texts,
-        payload_schema,
-        payload,
-        subject,
-        encryption,
-        producer_id,
-        producer_sequence,
-    ), end
+        pos += 1
+    return (subject, encryption, producer_id, producer_sequence), pos
 
 
 def _decode_texts(data: bytes, pos: int) -> tuple[tuple[str | None, ...], int]:
@@ -266,21 +298,10 @@ def _bad_branch(name: str) -> FormatError:
     return FormatError(f"{name} is neither null nor there (no such union branch)")
 
 
-def _decode_type(raw: bytes, name: str) -> str:
+def _checked_name(raw: bytes, name: str) -> str:
     text = str(raw, "utf-8")
     if NAME.fullmatch(text) is None:
         raise FormatError(f"{name} {text[:64]!r} is not made of a-z, 0-9, _ . -")
-    if len(_types) < MAX_CACHED:
-        _types[raw] = text
-    return text
-
-
-def _decode_source(raw: bytes) -> str:
-    if not raw:
-        raise FormatError("source is empty")
-    text = str(raw, "utf-8")
-    if len(_sources) < MAX_CACHED:
-        _sources[raw] = text
     return text
 
 

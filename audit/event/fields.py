@@ -6,8 +6,8 @@
                                    6 Decimal {unscaled bytes, scale int} | 7 Date {days int}
                                    8 Timestamp {us long} | 9 Json {json bytes}
 
-Written by hand because it is in the path of every event: see tests/event/bench for the figures
-against fastavro. A field's name stands once in a list. A nested value is the JSON text of
+Written by hand because it is in the path of every event: figures beside fastavro:
+tests/event/bench_event.py. A field's name stands once in a list. A nested value is the JSON text of
 `valuejson`, so the schema is not recursive.
 """
 

@@ -50,6 +50,10 @@ def encode_row(change: Change) -> bytes:
 
 def decode_row(data: bytes) -> Change:
     """The change in the bytes, all of them. Raises FormatError, LimitExceeded."""
+    if type(data) is not bytes:
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise FormatError(f"a row is bytes, not {type(data).__name__}")
+        data = bytes(data)
     if len(data) > MAX_ROW_BYTES:
         raise LimitExceeded(f"row of {len(data)} bytes: at most {MAX_ROW_BYTES}")
     if not data or data[0] not in _BYTE_IMAGE:

@@ -30,7 +30,7 @@ class GuardedReader:
 
     def logs(self) -> list[LogInfo]:
         """See `contract.Reader.logs`."""
-        return self._call(self._reader.logs)
+        return self._call(lambda: self._reader.logs())
 
     def size(self, log: int) -> int:
         """See `contract.Reader.size`."""
@@ -76,7 +76,7 @@ class GuardedReader:
 
     def warnings(self) -> list[tuple[str, str]]:
         """See `contract.Reader.warnings`."""
-        return self._call(self._reader.warnings)
+        return self._call(lambda: self._reader.warnings())
 
     def _call(self, read: Callable[[], T]) -> T:
         try:

@@ -33,7 +33,10 @@ def test_all_parts_are_made_once(tmp_path: Path) -> None:
     with open_for_writing(url(tmp_path)) as second:
         assert not second.created and not second.policy_written
         assert (second.origin, second.vkey) == (first.origin, first.vkey)
-    assert before == ((tmp_path / "audit.key").read_bytes(), (tmp_path / "audit.policy").read_bytes())
+    assert before == (
+        (tmp_path / "audit.key").read_bytes(),
+        (tmp_path / "audit.policy").read_bytes(),
+    )
 
 
 def test_the_environment_wins_over_the_default_and_an_argument_over_both(

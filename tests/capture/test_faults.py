@@ -238,8 +238,7 @@ def test_poison_in_a_spool_is_quarantined_and_stops_nothing(tmp_path: Path) -> N
     with Emitter(url(tmp_path)) as emit:
         emit.create("user", 2, {})
     assert (emit.quarantined, emit.duplicates) == (3, 2)
-    assert [e.event_id for e in events(tmp_path)][0] == "good"
-    assert len(events(tmp_path)) == 2
+    assert [e.event_id == "good" for e in events(tmp_path)] == [True, False]
     quarantined = [r.entry for r in records(tmp_path) if r.entry.kind is Kind.QUARANTINED]
     assert [entry.event for entry in quarantined] == [b"junk", b"", good[:-1]]
     assert spool_files(tmp_path) == []

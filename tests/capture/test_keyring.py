@@ -1,5 +1,6 @@
 """Producers' keys: every change is an entry, and a policy line."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,11 @@ import pytest
 from audit.capture.embedded import open_for_writing
 from audit.capture.emitter import Emitter
 from audit.capture.keyring import current_key, list_keys, new_producer_key, revoke, rotate
-from audit.errors import InvalidInput, LimitExceeded, NotFound, Unavailable
+from audit.errors import InvalidInput, LimitExceeded, NotFound, StoreBusy
 from audit.log.entry import Kind
+from audit.store import sqlite as store_sqlite
 from audit.tlog.keyfile import read_key
+from audit.tlog.keys import Ed25519Signer
 from audit.verify.policy import Policy
 from tests.capture.support import records, url
 
@@ -49,8 +52,6 @@ def test_a_registered_key_signs(tmp_path: Path) -> None:
         key = new_producer_key(ledger, "crm", tmp_path / "crm.key", passphrase="secret")
     assert b"ENCRYPTED" in (tmp_path / "crm.key").read_bytes()
     _, seed = read_key(tmp_path / "crm.key", b"secret")
-    from audit.tlog.keys import Ed25519Signer
-
     with Emitter(url(tmp_path), key=Ed25519Signer.from_seed("crm", seed)) as emit:
         emit.create("user", 1, {})
     entry = records(tmp_path)[-1].entry
@@ -83,14 +84,18 @@ def test_an_existing_file_is_never_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "crm.key").read_text() == "precious"
 
 
-def test_a_key_whose_entry_cannot_be_made_leaves_no_file(tmp_path: Path) -> None:
+def test_a_key_whose_entry_cannot_be_made_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_sqlite, "BUSY_TIMEOUT_MS", 50)
     with open_for_writing(url(tmp_path)) as ledger:
-        pass
-    for path in tmp_path.glob("audit.db*"):
-        path.unlink()
-    with pytest.raises(Unavailable):
+        other = sqlite3.connect(tmp_path / "audit.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreBusy):
+            new_producer_key(ledger, "crm", tmp_path / "crm.key")
+        assert not (tmp_path / "crm.key").exists()
+        other.close()
         new_producer_key(ledger, "crm", tmp_path / "crm.key")
-    assert not (tmp_path / "crm.key").exists()
 
 
 def test_unknown_names(tmp_path: Path) -> None:

@@ -215,9 +215,7 @@ def test_a_seal_that_fails_leaves_the_file(tmp_path: Path) -> None:
     assert (taken.events, path.exists()) == ([b"event 0"], False)
 
 
-def test_large_files_are_drained_in_groups(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_files_are_drained_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leftover, "GROUP_EVENTS", 10)
     left(tmp_path, *(record(n) for n in range(25)))
     groups: list[int] = []

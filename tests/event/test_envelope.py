@@ -156,7 +156,7 @@ def test_limits_hold_in_both_directions(changes: dict[str, Any], said: str) -> N
         ({"entity_type": "model"}, "'model' is a reserved word"),
         ({"entity_type": "prediction"}, "'prediction' is a reserved word"),
         ({"entity_type": None, "entity_key": None}, "names no entity_type"),
-        ({"entity_type": None}, "entity_key without an entity_type"),
+        ({"entity_type": None}, "names no entity_type"),
         ({"type": "review", "entity_type": None}, "entity_key without an entity_type"),
         ({"entity_key": None}, "names no entity_key"),
         ({"valid_time_us": -62_135_596_800_000_001}, "outside the years"),
@@ -177,6 +177,24 @@ def test_what_no_event_may_say(changes: dict[str, Any], said: str) -> None:
 def test_reserved_words_are_for_other_types_of_events(entity_type: str) -> None:
     event = Event("e", "prediction", "s", entity_type, "k")
     assert decode_event(encode_event(event)) == event
+
+
+@pytest.mark.parametrize("size", [1, 62, 63, 64, 65, 126, 127, 128])
+@pytest.mark.parametrize("last", ["a", "z", "_"])
+def test_names_of_any_length(size: int, last: str) -> None:
+    name = "t" * (size - 1) + (last if size > 1 else "t")
+    for event in (
+        Event("e", name, "s"),
+        Event("e", "t", "s" * size),
+        Event("e", "t", "s", name),
+        Event("e", name, "\u00ff" * (size // 2 or 1), name, ""),
+    ):
+        data = encode_event(event)
+        assert decode_event(data) == event
+        assert decode_event(data) == event, "as remembered from the first time"
+        for cut in range(len(data)):
+            with pytest.raises(FormatError):
+                decode_event(data[:cut])
 
 
 def test_truncate_has_no_key() -> None:
@@ -318,5 +336,5 @@ def test_many_types_and_sources_do_not_fill_the_memory() -> None:
     for number in range(5_000):
         event = Event("e", f"t{number}", f"s{number}", f"d{number}", "k")
         assert decode_event(encode_event(event)) == event
-    for cache in (envelope_read._types, envelope_read._sources, envelope_write._sources):
+    for cache in (envelope_read._names, envelope_write._types, envelope_write._sources):
         assert len(cache) <= 4_096

@@ -3,6 +3,7 @@
 import random
 import tracemalloc
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from audit.errors import FormatError, LimitExceeded
 from audit.event.envelope import EVENT_PREFIX, decode_event, encode_event
 from audit.event.payload import decode_payload
 from audit.event.row import MAX_ROW_BYTES, Change, decode_row, encode_row
-from audit.event.schema import SchemaBook
+from audit.event.schema import SchemaBook, builtin
 from audit.event.wire import decode_long, encode_long
 from tests.event.exact import same
 from tests.event.make_golden import CHANGES, EVENTS
@@ -129,3 +130,24 @@ def test_hostile_rows_cost_little_memory(data: bytes) -> None:
         assert tracemalloc.get_traced_memory()[1] < 20_000_000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("data", [None, "text", 10**12, [1], 1.5, object()])
+def test_what_is_no_bytes(data: Any) -> None:
+    for decode in (decode_event, decode_row):
+        with pytest.raises(FormatError, match="is bytes, not"):
+            decode(data)
+
+
+def test_other_buffers() -> None:
+    for buffer in (bytearray, memoryview):
+        assert same(decode_row(buffer(ROWS[3])), decode_row(ROWS[3]))  # type: ignore[arg-type]
+
+
+def test_a_schema_that_is_deep_inside_our_own_types() -> None:
+    deep = "[" * 400 + "]" * 400
+    text = builtin("record.v1").decode().replace('"name":"Field"', f'"name":"Field","x":{deep}')
+    known = BOOK.copy()
+    found = known.get(known.add(text.encode()))
+    assert found is not None
+    assert found.problem is not None

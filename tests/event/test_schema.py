@@ -263,6 +263,15 @@ HOSTILE: dict[str, Any] = {
     "logical number": record_of({"type": "int", "logicalType": 5}),
     "date on long": record_of({"type": "long", "logicalType": "date"}),
     "Field of ours": record_of({"type": "array", "items": "attestory.Field"}),
+    "our Field, otherwise": {"namespace": "attestory", **record_of("int"), "name": "Field"},
+    "name of the outer space": {
+        "type": "record",
+        "name": "r",
+        "fields": [
+            {"name": "a", "type": FIXED},
+            {"name": "b", "type": {**record_of("f"), "name": "inner", "namespace": "x"}},
+        ],
+    },
     "number beyond 64 bits": record_of("int", default=10**400),
     "NaN": record_of("double", default=float("nan")),
     "surrogate": record_of("string", default="\ud800"),

@@ -1,0 +1,159 @@
+"""`audit show`: one thing - an entry with all that is known of it, or a row."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from audit.cli.event_lines import kind, summary
+from audit.cli.harmless import harmless
+from audit.cli.options import (
+    as_of_option,
+    json_option,
+    policy_option,
+    session_argument,
+    store_option,
+)
+from audit.cli.outcome import FINDINGS
+from audit.cli.output import write, write_block, write_json
+from audit.cli.session import Session
+from audit.errors import InvalidInput, NotFound
+from audit.event.row import Change
+from audit.event.times import format_time
+from audit.event.types import SCHEMA
+from audit.replay.refs import RECORD_WORDS, Ref, parse_ref
+from audit.replay.rows_out import plain_text
+
+if TYPE_CHECKING:
+    from audit.ledger import Ledger
+    from audit.log.record import Record
+    from audit.verify.signed_by import SignedBy
+
+_ENVELOPE = {
+    "actor": "ACTOR",
+    "reason": "REASON",
+    "transaction_id": "TRANSACTION",
+    "supersedes": "SUPERSEDES",
+    "request_id": "REQUEST",
+    "trace_id": "TRACE",
+    "subject": "SUBJECT",
+    "producer_id": "PRODUCER ID",
+    "producer_sequence": "SEQUENCE",
+}
+
+
+@click.command()
+@click.argument("what", metavar="REF|POSITION")
+@as_of_option
+@policy_option
+@store_option
+@json_option
+@session_argument
+def show(
+    session: Session, what: str, as_of: str | None, policy: str | None, store: str, as_json: bool
+) -> None:
+    """One entry: its event, its position, its hashes, who signed it, and what that leaves open.
+
+    POSITION: an index, HEAD, HEAD~3, sha256:HEX, an event id. REF, such as user/5 or prediction/ID:
+    the newest entry about it. Exit 1 when a signature does not hold.
+    """
+    ledger = session.ledger(store)
+    record = _find(ledger, what, as_of)
+    signed = ledger.who_signed(record, ledger.policy_file(policy))
+    if any(one.status == "INVALID" for one in (signed.producer, signed.log, signed.witnesses)):
+        session.exit_code = FINDINGS
+    if as_json:
+        write_json(_json(ledger, record, signed))
+        return
+    write_block(_pairs(ledger, record))
+    write("\n")
+    for line in signed.lines():
+        write(harmless(line) + "\n")
+
+
+def _find(ledger: "Ledger", what: str, as_of: str | None) -> "Record":
+    """The entry that is meant: a REF's newest by the point, or the one at a POSITION."""
+    word, slash, key = what.partition("/")
+    if slash and word == "prediction":
+        found = ledger.prediction_record(key, as_of)
+        if found is not None:
+            return found
+    if slash and (word in RECORD_WORDS or word in ledger.datasets()):
+        return _newest(ledger, parse_ref(what), as_of)
+    if as_of is not None:
+        raise InvalidInput("--as-of goes with a REF such as user/5; a position is an entry already")
+    return ledger.entry(what)
+
+
+def _newest(ledger: "Ledger", ref: Ref, as_of: str | None) -> "Record":
+    versions = ledger.history(ref, as_of)
+    if not versions:
+        raise NotFound(f"nothing of {ref} was recorded by {as_of}")
+    return ledger.entry(f"{versions[-1].log}/{versions[-1].index}")
+
+
+def _pairs(ledger: "Ledger", record: "Record") -> Iterator[tuple[str, str]]:
+    entry, event = record.entry, record.event
+    yield "ENTRY", f"{record.log}/{record.index} of {ledger.origin(record.log)}"
+    yield "RECORDED", format_time(record.recorded_time_us)
+    if event is None:
+        yield "QUARANTINED", entry.reason or ""
+        yield "BYTES", f"{len(entry.event)}, shown by `audit quarantine show {record.index}`"
+    else:
+        yield "EVENT", f"{kind(record)} {event.event_id}"
+        yield "SOURCE", event.source
+        if event.entity_type is not None:
+            key = "" if event.entity_key is None else f"/{event.entity_key}"
+            yield "ABOUT", event.entity_type + key
+        if event.valid_time_us is not None:
+            yield "VALID FROM", format_time(event.valid_time_us)
+        for name, label in _ENVELOPE.items():
+            value = getattr(event, name)
+            if value is not None:
+                yield label, str(value)
+        yield from _said(ledger, record)
+    yield "", ""
+    yield "LEAF HASH", record.leaf_hash.hex()
+    yield "PREVIOUS", entry.prev_hash.hex()
+    if entry.schema_hash is not None:
+        yield "SCHEMA", entry.schema_hash.hex()
+    yield "LEAF", f"{len(record.leaf):,} bytes"
+
+
+def _said(ledger: "Ledger", record: "Record") -> Iterator[tuple[str, str]]:
+    """What the event says: a label for the first line only."""
+    try:
+        said = ledger.content(record)
+    except InvalidInput as error:
+        yield "UNDECODABLE", str(error)
+        return
+    if record.event is not None and record.event.type == SCHEMA:
+        yield "DATA", f"schema {summary(ledger, record)}"
+    elif not isinstance(said, Change):
+        yield from _fields("DATA", said)
+    else:
+        if said.before is not None:
+            yield from _fields("BEFORE", said.before)
+        if said.after is not None:
+            yield from _fields("AFTER (ALL)" if said.image == "full" else "AFTER", said.after)
+
+
+def _fields(label: str, fields: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in fields.items():
+        yield label, f"{name} = {plain_text(value)}"
+        label = ""
+    if label:
+        yield label, "(no fields)"
+
+
+def _json(ledger: "Ledger", record: "Record", signed: "SignedBy") -> dict[str, Any]:
+    """The event in the form of INTERFACE, and under names of their own all that is around it."""
+    entry = record.entry
+    return {
+        **ledger.event_json(record),
+        "origin": ledger.origin(record.log),
+        "prev_hash": entry.prev_hash.hex(),
+        "schema_hash": None if entry.schema_hash is None else entry.schema_hash.hex(),
+        "leaf_bytes": len(record.leaf),
+        "signed_by": signed.to_json(),
+    }
