@@ -46,7 +46,8 @@ def predictions(
     audit predictions key:003 recorded:2026-01-05 --format csv
     audit replay prediction/ID                  # run one of them again
     """
-    found = session.ledger(store).predictions(query_text(query), as_of)
+    ledger = session.ledger(store)
+    found = ledger.predictions(query_text(query), as_of)
     if as_json:
         write_json_array(prediction.to_json() for prediction in found)
     elif form == "jsonl":
@@ -58,17 +59,17 @@ def predictions(
         for line in csv_lines(found):
             write(line)
     else:
-        write_table(COLUMNS, _rows(found), right=(0,))
+        write_table(COLUMNS, _rows(found, ledger.single), right=(0,))
 
 
-def _rows(found: "Iterator[Prediction]") -> Iterator[tuple[str, ...]]:
+def _rows(found: "Iterator[Prediction]", single: bool) -> Iterator[tuple[str, ...]]:
     from audit.event.values import dumps
 
     for prediction in found:
         ok = prediction.problem is None and prediction.error is None
-        version = prediction.model_version
+        version, index = prediction.model_version, prediction.record.index
         yield (
-            f"{prediction.record.log}/{prediction.record.index}",
+            str(index) if single else f"{prediction.record.log}/{index}",
             when(prediction.time_us),
             prediction.prediction_id,
             prediction.key,

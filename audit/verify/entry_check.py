@@ -7,7 +7,7 @@
 5  external     the same for each checkpoint from elsewhere that covers the entry
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from audit.errors import AuditError, InvalidProof, NotFound
 from audit.store.contract import LogInfo, Reader, StoredCheckpoint
@@ -150,39 +150,31 @@ class _EntryCheck:
     def _find_checkpoint(self) -> Checkpoint | None:
         """The newest checkpoint over the entry that is sound; each broken one is a finding."""
         log, keys = self._info.log, self._policy.logs
-        tried: set[bytes] = set()
-        found = False
-        for stored in self._candidates(log):
-            found = True
-            if type(stored.note) is bytes and stored.note in tried:
-                continue
+        newest = self._reader.newest_checkpoint(log)
+        covering = self._reader.covering_checkpoint(log, self._index + 1)
+        refused = False
+        for stored in dict.fromkeys(one for one in (newest, covering) if one is not None):
             opened = open_stored(stored, self._info.origin, keys)
-            if not isinstance(opened, Refused):
-                if opened.size > self._index:
-                    return opened
-                continue
-            tried.add(stored.note if type(stored.note) is bytes else b"")
-            if keys:
-                self._notes.add(
-                    opened.code,
-                    None,
-                    f"the checkpoint stored for size {stored.size}: {opened.message}",
-                )
-        if found and not self._notes:
+            if isinstance(opened, Refused):
+                refused = True
+                self._refuse(stored, opened)
+            elif opened.size > self._index:
+                return opened
+        if newest is None:
+            self._notes.add("no_checkpoint", None, "no checkpoint is stored")
+        elif not refused:
             self._notes.add(
                 "uncovered_tail", self._index, f"no checkpoint covers entry {self._index}"
             )
-        elif not found and keys:
-            self._notes.add("no_checkpoint", None, "no checkpoint is stored")
         return None
 
-    def _candidates(self, log: int) -> Iterator[StoredCheckpoint]:
-        for stored in (
-            self._reader.newest_checkpoint(log),
-            self._reader.covering_checkpoint(log, self._index + 1),
-        ):
-            if stored is not None:
-                yield stored
+    def _refuse(self, stored: StoredCheckpoint, refused: Refused) -> None:
+        if refused.code != "unknown_key" or self._policy.logs:
+            self._notes.add(
+                refused.code,
+                None,
+                f"the checkpoint stored for size {stored.size}: {refused.message}",
+            )
 
     def _check_inclusion(self, checkpoint: Checkpoint, code: str) -> bool:
         log, index, size = self._info.log, self._index, checkpoint.size

@@ -68,7 +68,7 @@ def test_killed_during_emit(tmp_path: Path, signed: bool) -> None:
     # A kill may cut the last line of the file that the child itself wrote its ids to.
     acks = (tmp_path / "acks").read_text().split("\n")
     acknowledged = [line for line in acks if len(line) == 36]
-    assert len(acknowledged) > 100
+    assert acknowledged
     assert [event_id for event_id in acknowledged if count[event_id] != 1] == []
     assert max(count.values()) == 1
     require_gapless(found)

@@ -2,8 +2,9 @@
 
 `python -m tests.capture.victims SPEC` with SPEC as JSON: {"work": "emit" | "import", "url", "acks",
 "key", "csv", "delays_s": [...]}. For each delay a child is forked, killed after it, and waited for;
-every second delay begins only when the child is at work. A child writes the id of every event whose emit returned to the file `acks`, one write(2) a line.
-Forking from a process that has everything imported makes a child cheap.
+every second delay begins only when the child is at work. A child writes the id of every event whose
+emit returned to the file `acks`, one write(2) a line. Forking from a process that has everything
+imported makes a child cheap.
 """
 
 import json

@@ -34,7 +34,7 @@ Cli = Callable[..., Ran]
 
 @pytest.fixture
 def cli(ledger_dir: Path) -> Cli:
-    """Runs `audit ARGS` in an empty folder; asserts the exit code, and that there is no traceback."""
+    """Runs `audit ARGS` in an empty folder; asserts the exit code, and no traceback ever."""
 
     def run(*args: str, code: int = 0, stdin: str | bytes | None = None) -> Ran:
         result = CliRunner().invoke(app, list(args), input=stdin, catch_exceptions=False)

@@ -58,7 +58,7 @@ def test_settings_are_frozen_and_never_show_the_passphrase(
 )
 def test_what_is_wrong_in_the_file_is_named(ledger_dir: Path, text: str, said: str) -> None:
     (ledger_dir / "audit.toml").write_text(text)
-    with pytest.raises(InvalidInput, match="audit.toml") as found:
+    with pytest.raises(InvalidInput, match=r"audit\.toml") as found:
         load_settings()
     assert said in str(found.value)
     assert len(str(found.value).split("\n")) <= 2

@@ -153,7 +153,7 @@ def test_control_characters_never_reach_the_terminal(user: Cli) -> None:
     for args in reading:
         ran = user(*args)
         text = ran.out + ran.err
-        assert not any(ord(c) < 32 and c != "\n" or 0x7F <= ord(c) < 0xA0 for c in text), args
+        assert not any((ord(c) < 32 and c != "\n") or 0x7F <= ord(c) < 0xA0 for c in text), args
         assert "\u202e" not in text, args
         assert "user/" not in args[-1] or ran.out
 

@@ -1,4 +1,4 @@
-"""Bundles: what is in them, reading them like a ledger, checking them, also without this software."""
+"""Bundles: what is in them, reading them like a ledger, checking them with and without this."""
 
 import json
 import subprocess
@@ -17,13 +17,13 @@ from audit.log.entry import Kind, decode_entry
 from audit.store import open_reader
 from audit.store.contract import StoredEntry
 from audit.tlog.hashing import leaf_hash
-from audit.tlog.merkle import inclusion_proof
+from audit.tlog.merkle import inclusion_proof, root_of
 from audit.tlog.proof import verify_inclusion
 from audit.verify.bundle import BundleReader, Selection, open_bundle, verify_bundle, write_bundle
 from audit.verify.bundle_hashes import edge_root, sibling_ranges, tree_edge
 from audit.verify.findings import Verdict
 from audit.verify.policy import Policy
-from tests.verify.conftest import ORIGIN, POLICY, SIGNER, STRANGER, Ledger, codes
+from tests.verify.conftest import ORIGIN, POLICY, SIGNER, STRANGER, Ledger, codes, message
 from tests.verify.test_verifier import MadeReader, signer_of, two_logs
 
 POSITIONS = [0, 100, 101, 255, 256, 400, 511, 512, 529, 530, 535]
@@ -190,11 +190,9 @@ def test_proofs_can_be_built_again_from_few_entries(ledger: Ledger, bundle: Path
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 8, 13, 64, 100])
 def test_ranges_and_edges_fit_the_tree(size: int) -> None:
     reader = MadeReader()
-    from tests.verify.conftest import message
-
     reader.add_log(0, signer_of(0), [[message(n) for n in range(size)]])
     source = reader.hashes(0, size)
-    root = inclusion_root(reader, size)
+    root = root_of([leaf_hash(reader.leaf(0, n)) for n in range(size)])
     assert edge_root(tree_edge(source, size)) == root
     for index in range(size):
         ranges = sibling_ranges(index, size)
@@ -202,12 +200,6 @@ def test_ranges_and_edges_fit_the_tree(size: int) -> None:
         covered = sorted([*ranges, (index, index + 1)])
         assert [begin for begin, _ in covered] == [0, *(end for _, end in covered[:-1])]
         assert covered[-1][1] == size
-
-
-def inclusion_root(reader: MadeReader, size: int) -> bytes:
-    from audit.tlog.merkle import root_of
-
-    return root_of([leaf_hash(leaf) for leaf in (reader.leaf(0, n) for n in range(size))])
 
 
 def test_what_the_bundle_leaves_out_is_not_there(bundle: Path) -> None:
@@ -221,8 +213,6 @@ def test_what_the_bundle_leaves_out_is_not_there(bundle: Path) -> None:
 
 
 def test_several_logs_in_one_bundle(tmp_path: Path) -> None:
-    from tests.verify.conftest import message
-
     reader, policy = two_logs([message(n) for n in range(100, 150)])
     reader.special = lambda log, stop=None: iter(())  # type: ignore[method-assign]
     path = tmp_path / "two.zip"
@@ -238,15 +228,17 @@ def test_what_cannot_be_bundled_is_refused(ledger: Ledger, tmp_path: Path) -> No
     with open_reader(ledger.url) as reader:
         with pytest.raises(InvalidInput, match="nothing was chosen"):
             write_bundle(reader, Selection("nothing"), path)
-        with pytest.raises(NotFound):
-            write_bundle(reader, Selection("x", [(3, 0)]), path)
-        with pytest.raises(Unproven):
-            write_bundle(reader, Selection("x", [(0, 999)]), path)
-    assert list(tmp_path.glob("*none*")) == []
+        for position in ((3, 0), (0, 999)):
+            with pytest.raises(NotFound):
+                write_bundle(reader, Selection("x", [position]), path)
     ledger.attacker.drop_guards()
+    ledger.attacker.delete_checkpoints(above=500)
+    with open_reader(ledger.url) as reader, pytest.raises(Unproven, match="no checkpoint covers"):
+        write_bundle(reader, Selection("x", [(0, 530)]), path)
     ledger.attacker.delete_checkpoints()
-    with open_reader(ledger.url) as reader, pytest.raises(Unproven):
+    with open_reader(ledger.url) as reader, pytest.raises(Unproven, match="has no checkpoint"):
         write_bundle(reader, Selection("x", [(0, 1)]), path)
+    assert list(tmp_path.glob("*none*")) == []
 
 
 def test_a_missing_bundle(tmp_path: Path) -> None:

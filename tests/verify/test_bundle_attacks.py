@@ -19,9 +19,9 @@ from audit.errors import AuditError, FormatError, LimitExceeded
 from audit.event.wire import encode_long
 from audit.store import open_reader
 from audit.tlog.checkpoint import Checkpoint, sign_checkpoint
-from audit.verify import bundle_read
+from audit.verify import bundle_read, bundle_zip
 from audit.verify.bundle import Selection, open_bundle, verify_bundle, write_bundle
-from audit.verify.bundle_format import MAX_MEMBERS, parse_manifest
+from audit.verify.bundle_format import parse_manifest
 from audit.verify.findings import Report, Verdict
 from audit.verify.ocf import MAGIC, SCHEMA, SYNC, BundleEntry, read_entries, write_entries
 from tests.verify.attacker import flip
@@ -79,8 +79,8 @@ def change_entries(
     return verify_bundle(bundle, POLICY)
 
 
-def replaced(index: int, **fields: Any) -> Callable[[list[BundleEntry]], list[BundleEntry]]:
-    return lambda entries: [e._replace(**fields) if e.index == index else e for e in entries]
+def replaced(at: int, **fields: Any) -> Callable[[list[BundleEntry]], list[BundleEntry]]:
+    return lambda entries: [e._replace(**fields) if e.index == at else e for e in entries]
 
 
 def entry_at(bundle: Path, index: int) -> BundleEntry:
@@ -184,7 +184,8 @@ def test_a_checkpoint_of_another_size_or_root(bundle: Path) -> None:
     for size, other in ((537, root), (535, root), (536, bytes(32))):
         note = sign_checkpoint(Checkpoint(ORIGIN, size, other), SIGNER)
         report = with_note(bundle, note, size=size, root_hash=other.hex())
-        assert report.verdict is Verdict.TAMPERED and "inclusion" in codes(report)
+        assert report.verdict is Verdict.TAMPERED
+        assert {"inclusion", "beyond_checkpoint"} & codes(report)
 
 
 def test_a_checkpoint_that_the_manifest_does_not_describe(bundle: Path) -> None:
@@ -359,10 +360,8 @@ def test_an_extra_field_is_refused(bundle: Path) -> None:
     unreadable(bundle)
 
 
-def test_too_many_members_are_refused(bundle: Path) -> None:
-    with zipfile.ZipFile(bundle, "a") as archive:
-        for n in range(MAX_MEMBERS):
-            archive.writestr(f"schemas/{n:064x}.avsc", b"")
+def test_too_many_members_are_refused(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle_zip, "MAX_MEMBERS", 5)
     unreadable(bundle)
 
 
@@ -425,7 +424,7 @@ BAD_FILES = {
     "a schema that is no JSON": container(1, ENTRY, schema=None),
     "an unknown codec": container(1, ENTRY, b"bzip2"),
     "a count of 0": container(0, ENTRY),
-    "a negative count": container(-1, ENTRY) if False else container(1, ENTRY)[:-30],
+    "cut off": container(1, ENTRY)[:-20],
     "more records than there are": container(2, ENTRY),
     "fewer records than there are": container(1, ENTRY * 2),
     "a million records in ten bytes": container(10**6, ENTRY),

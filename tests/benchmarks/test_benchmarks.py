@@ -1,0 +1,22 @@
+"""The benchmarks run: on a tiny size, so that they do not rot. Nothing is said about time here."""
+
+import pytest
+
+from tests.benchmarks.run import BENCHES, main
+
+TINY = 600
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BENCHES)
+def test_a_benchmark_runs(name: str) -> None:
+    results = BENCHES[name](TINY)
+    assert results
+    for result in results:
+        assert result.name
+        assert any(character.isdigit() for character in result.figure)
+
+
+def test_an_unknown_benchmark_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["nosuch"]) == 2
+    assert "no benchmark nosuch; there are append" in capsys.readouterr().out
