@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 REQUIRE_SERVICES = "AUDIT_REQUIRE_SERVICES"
+OF_THE_TESTS = {REQUIRE_SERVICES, "AUDIT_MERKLE_TESTDATA"}
+"""Settings that speak to the tests themselves; all other AUDIT_ names are some user's."""
 
 # No deadline, because no test asserts on time; no database, because the tree stays clean.
 settings.register_profile(
@@ -22,7 +24,7 @@ def pytest_configure(config: pytest.Config) -> None:
     required = os.environ.get(REQUIRE_SERVICES) == "1"
     settings.load_profile("ci" if required or os.environ.get("CI") else "local")
     for name in list(os.environ):
-        if name.startswith("AUDIT_") and name != REQUIRE_SERVICES:
+        if name.startswith("AUDIT_") and name not in OF_THE_TESTS:
             del os.environ[name]
     # Processes that a test starts run this tree's code too, installed or not.
     path = os.environ.get("PYTHONPATH")

@@ -6,9 +6,10 @@ the reason, so that every message of a source is accounted for.
 
 from typing import NamedTuple
 
-from audit.errors import FormatError, LimitExceeded
+from audit.errors import FormatError, InvalidInput, LimitExceeded
 from audit.event.build import schema_event
 from audit.event.envelope import EVENT_SCHEMA_HASH, Event, decode_event
+from audit.event.types import CONTROL_TYPES, SCHEMA, SCHEMA_SOURCE
 from audit.log.columns import Columns, make_columns
 from audit.log.entry import (
     MAX_EVENT_IN_LEAF_BYTES,
@@ -27,17 +28,6 @@ SCHEMA_REASON = "SCHEMA_MALFORMED"
 
 LEDGER_SOURCE = "audit"
 """The source of what the ledger itself says; only its own commands may write in that name."""
-SCHEMA_SOURCE = "audit.schema"
-CONTROL_TYPES = frozenset(
-    {
-        "log.opened",
-        "key.registered",
-        "key.revoked",
-        "key.rotated",
-        "source.skipped",
-        "ledger.heads",
-    }
-)
 
 
 class Message(NamedTuple):
@@ -88,12 +78,23 @@ def _fault(event: Event) -> str | None:
     """Why a well-formed event may not be a producer's, if so."""
     if event.source == LEDGER_SOURCE or event.type in CONTROL_TYPES:
         return f"{RESERVED_REASON}: only the ledger itself writes {event.type} from {event.source}"
-    is_schema = event.type == "schema"
+    is_schema = event.type == SCHEMA
     if is_schema != (event.source == SCHEMA_SOURCE):
         return f"{SCHEMA_REASON}: schemas are events of type schema from {SCHEMA_SOURCE}"
-    if is_schema and event != schema_event(event.payload):
-        # Its id is the digest of its text and nothing else is in it: so that every emitter sends
-        # the same bytes for the same schema, and a swapped schema shows.
+    return _schema_fault(event) if is_schema else None
+
+
+def _schema_fault(event: Event) -> str | None:
+    """Why an event of type schema may not stand for its schema, if so.
+
+    Its id is the digest of its text and nothing else is in it: so that every emitter sends the same
+    bytes for the same schema, and a swapped schema shows.
+    """
+    try:
+        expected = schema_event(event.payload)
+    except InvalidInput as error:
+        return f"{SCHEMA_REASON}: {error}"
+    if event != expected:
         return f"{SCHEMA_REASON}: the event says more, or other, than its schema's text"
     return None
 

@@ -34,7 +34,7 @@ class Repeats:
 
     def _probe(self, keys: Sequence[_Key]) -> None:
         columns = tables.entries.c
-        wanted = sorted({event_id for _, event_id in keys})
+        wanted = sorted({event_id for _, event_id in keys if event_id is not None})
         for at in range(0, len(wanted), PROBE_IDS):
             query = select(columns.source, columns.event_id, columns.index, columns.kind).where(
                 columns.event_id.in_(wanted[at : at + PROBE_IDS]), columns.log == self._log

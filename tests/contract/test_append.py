@@ -3,16 +3,24 @@
 import pytest
 
 from audit.errors import InvalidInput, LimitExceeded, StoreCorrupt
-from audit.event.envelope import encode_event
+from audit.event.envelope import decode_event, encode_event
 from audit.log.entry import Kind, decode_entry
 from audit.log.intake import Message
 from audit.store.contract import Status
 from audit.store.sql_store import SqlStore
-from tests.backends import ORIGIN, SqliteBackend, event_of, message_of, messages, signer_of
+from tests.backends import (
+    ORIGIN,
+    SqliteBackend,
+    event_of,
+    message_of,
+    messages,
+    schema_messages,
+    signer_of,
+)
 from tests.contract.check import check_log, sealed_ids
 
 SIGNER = signer_of()
-FIRST = 3  # log.opened, and the schemas entry.v1 and event.v1 and record.v1 come before
+SCHEMA = decode_event(schema_messages()[0].event)
 
 
 def statuses(appended: object) -> list[Status]:
@@ -139,6 +147,10 @@ def test_same_id_from_two_sources_is_two_events(store: SqlStore) -> None:
         (encode_event(event_of(1)._replace(source="audit")), "RESERVED"),
         (encode_event(event_of(1)._replace(type="key.revoked")), "RESERVED"),
         (encode_event(event_of(1)._replace(type="schema")), "SCHEMA_MALFORMED"),
+        (encode_event(SCHEMA._replace(payload=b"{")), "SCHEMA_MALFORMED"),
+        (encode_event(SCHEMA._replace(payload=b"\xff")), "SCHEMA_MALFORMED"),
+        (encode_event(SCHEMA._replace(payload=SCHEMA.payload + b" ")), "SCHEMA_MALFORMED"),
+        (encode_event(SCHEMA._replace(actor="mallory")), "SCHEMA_MALFORMED"),
         (encode_event(event_of(1)._replace(source="audit.schema")), "SCHEMA_MALFORMED"),
     ],
 )
