@@ -1,7 +1,7 @@
 """`audit emit`: record one event."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -9,6 +9,10 @@ from audit.cli.options import json_option, session_argument, store_option
 from audit.cli.output import write, write_json
 from audit.cli.session import Session, bus_of
 from audit.cli.stdin import read_text
+from audit.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from audit.capture.emitter import Emitter
 
 OPERATIONS = ("create", "update", "delete")
 
@@ -82,17 +86,12 @@ def emit(
         given["valid_time"] = format_time(parse_time(valid_time, session.now_us))
     bus = bus_of(store)
     with Emitter(bus, source=source, key=key_file) as emitter:
-        if operation == "create":
-            event_id = emitter.create(entity, key, fields or {}, **given)
-        elif operation == "update":
-            event_id = emitter.update(entity, key, fields or {}, full=full, before=known, **given)
-        else:
-            event_id = emitter.delete(entity, key, before=fields, **given)
+        if operation == "update":
+            given.update(full=full, before=known)
+        event_id = _emit(emitter, operation, (entity, key), fields, given)
         emitter.flush()
         conflicts, producer_id = emitter.conflicts, emitter.producer_id
     if conflicts:
-        from audit.errors import InvalidInput
-
         raise InvalidInput(
             f"the id {event_id} belongs to another event of {source}: this one is not recorded "
             "under it\nwhat was sent is kept: see `audit quarantine list`"
@@ -108,6 +107,21 @@ def emit(
     write_json({"event_id": event_id, "log": log, "index": index, "duplicate": duplicate})
 
 
+def _emit(
+    emitter: "Emitter",
+    operation: str,
+    row: tuple[str, str],
+    fields: dict[str, Any] | None,
+    given: dict[str, Any],
+) -> str:
+    """Emit what was typed; returns the event's id."""
+    if operation == "create":
+        return emitter.create(*row, fields or {}, **given)
+    if operation == "update":
+        return emitter.update(*row, fields or {}, **given)
+    return emitter.delete(*row, before=fields, **given)
+
+
 def _check(
     operation: str, fields: Mapping[str, Any] | None, full: bool, before: Mapping[str, Any] | None
 ) -> None:
@@ -120,7 +134,6 @@ def _check(
 
 
 def _fields(text: str) -> dict[str, Any]:
-    from audit.errors import InvalidInput
     from audit.event.valuejson import fields_from_json, parse_json
 
     parsed = parse_json(text)

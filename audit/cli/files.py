@@ -14,7 +14,7 @@ def new_file(path: str) -> Iterator[BinaryIO]:
 
     What is no plain file (/dev/stdout, a named pipe) is written directly.
     """
-    target = Path(path)
+    target = Path(os.path.realpath(path))  # a link stays a link
     if target.exists() and not target.is_file():
         with target.open("wb") as direct:
             yield direct

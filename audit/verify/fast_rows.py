@@ -103,7 +103,7 @@ class FastRows:
             known[event.type, source, event.entity_type] = (
                 about + _NULL if event.entity_key is None else about
             )
-        if event.subject is None and event.encryption is None and event.producer_id is not None:
+        if event.producer_id is not None:
             producer = event.producer_id.encode()
             if len(producer) < 64 and len(self._producers) < MAX_REMEMBERED:
                 self._producers.add(_NULL + _NULL + _SOME + LENGTHS[len(producer)] + producer)

@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.event.build import data_event, record_event
-from audit.event.envelope import EVENT_SCHEMA_HASH, Encryption, Event, decode_event, encode_event
+from audit.event.envelope import (
+    EVENT_PREFIX,
+    EVENT_SCHEMA_HASH,
+    Encryption,
+    Event,
+    decode_event,
+    encode_event,
+)
 from audit.event.signing import sign_event
 from audit.event.wire import encode_long
 from audit.log.columns import columns_of
@@ -233,6 +240,152 @@ MALFORMED = {
 def test_malformed_ends(rows: list[Row], change: Any, at: int) -> None:
     entry = decode_entry(rows[at][1])
     both(resealed(rows, at, entry._replace(event=change(entry.event))))
+
+
+def sized(data: bytes) -> bytes:
+    return encode_long(len(data)) + data
+
+
+RAW = {
+    "event_id": sized(b"event-x"),
+    "type": sized(b"data.update"),
+    "source": sized(b"crm"),
+    "entity_type": b"\x02" + sized(b"user"),
+    "entity_key": b"\x02" + sized(b"5"),
+    "valid_time": b"\x02" + encode_long(1_700_000_000_000_000),
+    "actor": b"\x02" + sized(b"alice"),
+    "texts": bytes(5),
+    "payload_schema": b"\x02" + b"H" * 32,
+    "payload": sized(b"p" * 100),
+    "rest": bytes(4),
+}
+"""A well-formed event in pieces."""
+
+BROKEN = {
+    "id": {"event_id": sized(b"")},
+    "id of 129 bytes": {"event_id": sized(b"x" * 129)},
+    "id not UTF-8": {"event_id": sized(b"event\xff")},
+    "id of negative length": {"event_id": b"\x0fevent-x"},
+    "key of 1,025 bytes": {"entity_key": b"\x02" + sized(b"k" * 1025)},
+    "key not UTF-8": {"entity_key": b"\x02" + sized(b"\xc3")},
+    "key with branch 1": {"entity_key": b"\x01" + sized(b"5")},
+    "no key": {"entity_key": b"\x00"},
+    "valid time too early": {"valid_time": b"\x02" + encode_long(-(2**62))},
+    "valid time in a longer form": {"valid_time": b"\x02" + b"\x80" * 7 + b"\x00"},
+    "valid time with branch 4": {"valid_time": b"\x04" + encode_long(1_700_000_000_000_000)},
+    "actor not UTF-8": {"actor": b"\x02" + sized(b"\xff")},
+    "actor of negative length": {"actor": b"\x02\x0balice"},
+    "actor with branch 1": {"actor": b"\x01" + sized(b"alice")},
+    "actor in a longer form": {"actor": b"\x02\x8a\x00alice"},
+    "supersedes of 129 bytes": {"texts": bytes(2) + b"\x02" + sized(b"s" * 129) + bytes(2)},
+    "four texts": {"texts": bytes(4)},
+    "six texts": {"texts": bytes(6)},
+    "schema with branch 1": {"payload_schema": b"\x01" + b"H" * 32},
+    "schema with branch 4": {"payload_schema": b"\x04"},
+    "schema with branch 6": {"payload_schema": b"\x06" + b"H" * 96},
+    "schema of 31 bytes": {"payload_schema": b"\x02" + b"H" * 31},
+    "payload of negative length": {"payload": b"\xc9\x01" + b"p" * 100},
+    "short payload of negative length": {"payload": b"\x15" + b"p" * 10},
+    "payload in a longer form": {"payload": b"\x94\x00" + b"p" * 10},
+    "payload in a form of three bytes": {"payload": b"\xc8\x81\x00" + b"p" * 100},
+    "payload in the other form": {"payload": b"\xc8\x81" + b"p" * 100},
+    "payload one byte short": {"payload": sized(b"p" * 100)[:-1]},
+    "payload one byte long": {"payload": sized(b"p" * 100) + b"p"},
+    "subject with branch 1": {"rest": b"\x01\x00\x00\x00"},
+    "three nulls": {"rest": bytes(3)},
+    "five nulls": {"rest": bytes(5)},
+    "producer with branch 1": {"rest": b"\x00\x00\x01" + sized(b"emitter-1") + b"\x00"},
+    "producer not UTF-8": {"rest": b"\x00\x00\x02" + sized(b"\xff") + b"\x00"},
+    "negative sequence": {"rest": b"\x00\x00\x02" + sized(b"emitter-1") + b"\x02\x01"},
+    "sequence twice": {"rest": b"\x00\x00\x02" + sized(b"emitter-1") + b"\x02\x02\x02"},
+    "sequence missing": {"rest": b"\x00\x00\x02" + sized(b"emitter-1")},
+    "long sequence": {"rest": b"\x00\x00\x02" + sized(b"emitter-1") + b"\x02\x80\x80\x00"},
+    "sequence over 64 bits": {
+        "rest": b"\x00\x00\x02" + sized(b"emitter-1") + b"\x02" + b"\x80" * 9 + b"\x02"
+    },
+}
+
+
+def raw_row(previous: Row, pieces: dict[str, bytes]) -> Row:
+    """A row after another one, from an event in pieces; the columns say what the pieces say."""
+    before = decode_entry(previous[1])
+    time, prev_hash = before.recorded_time_us + 1, leaf_hash(previous[1])
+    event = EVENT_PREFIX + b"".join(pieces.values())
+    head = encode_head(before.index + 1, time, prev_hash)
+    leaf = head + encode_tail(Kind.EVENT, EVENT_SCHEMA_HASH, None, None, None, event)
+    key = None if pieces["entity_key"] == b"\0" else unsized(pieces["entity_key"][1:])
+    event_id = unsized(pieces["event_id"])
+    row = (before.index + 1, leaf, time, 0, "data.update", b"crm", event_id, "user", key, None)
+    return row
+
+
+def unsized(data: bytes) -> bytes:
+    return data[1 if data[0] < 0x80 else 2 :]
+
+
+def test_the_event_in_pieces_is_taken(rows: list[Row]) -> None:
+    walked = both([*rows[:100], raw_row(rows[99], RAW)])
+    assert not walked.notes and walked.fast_until == 101
+
+
+@pytest.mark.parametrize("pieces", BROKEN.values(), ids=BROKEN.keys())
+@pytest.mark.parametrize("warm", [True, False])
+def test_no_broken_event_is_taken(rows: list[Row], pieces: dict[str, bytes], warm: bool) -> None:
+    """Also right after a sound event of which the lane remembers most."""
+    before = [*rows[:100], *([raw_row(rows[99], RAW)] if warm else [])]
+    walked = both([*before, raw_row(before[-1], RAW | pieces)])
+    assert [(f.code, f.index) for f in walked.notes.listed()] == [("entry_malformed", len(before))]
+
+
+def test_what_is_remembered_of_a_cut_off_event_is_not_used(rows: list[Row]) -> None:
+    """The first ends inside the payload schema; the second would go on there with a payload."""
+    cut = dict.fromkeys(RAW, b"") | {name: RAW[name] for name in list(RAW)[:8]}
+    cut["payload_schema"] = b"\x02" + b"H" * 20
+    first = raw_row(rows[99], cut)
+    second = raw_row(first, RAW | {"payload_schema": cut["payload_schema"]})
+    walked = both([*rows[:100], first, second])
+    assert [finding.index for finding in walked.notes.listed()] == [100, 101]
+
+
+WRONG_ROWS = {
+    "the index as a float": {0: 100.0},
+    "the next index": {0: 101},
+    "the index before": {0: 99},
+    "the kind as a float": {3: 0.0},
+    "the kind as a boolean": {3: False},
+    "the kind of the log itself": {3: 1},
+    "the kind -1": {3: -1},
+    "another type": {4: "data.delete"},
+    "the type as bytes": {4: b"data.update"},
+    "another source": {5: b"web"},
+    "the source as text": {5: "crm"},
+    "another id": {6: b"event-y"},
+    "the id as text": {6: "event-x"},
+    "another entity type": {7: "account"},
+    "another key": {8: b"6"},
+    "the key as text": {8: "5"},
+    "a signature": {9: bytes(68)},
+    "an empty signature": {9: b""},
+}
+
+
+@pytest.mark.parametrize("columns", WRONG_ROWS.values(), ids=WRONG_ROWS.keys())
+def test_no_wrong_column_is_taken(rows: list[Row], columns: dict[int, object]) -> None:
+    row = list(raw_row(rows[99], RAW))
+    for number, value in columns.items():
+        row[number] = value
+    walked = both([*rows[:100], tuple(row)])
+    assert walked.notes
+
+
+def test_the_time_as_a_float_and_the_time_before(rows: list[Row]) -> None:
+    row = raw_row(rows[99], RAW)
+    assert both([*rows[:100], (*row[:2], float(row[2]), *row[3:])]).notes
+    entry = decode_entry(row[1])
+    for time in (entry.recorded_time_us - 1, entry.recorded_time_us - 2):
+        other = resealed([*rows[:100], row], 100, entry._replace(recorded_time_us=time))
+        walked = both(other)
+        assert [finding.code for finding in walked.notes.listed()] == ["recorded_time"]
 
 
 def test_another_kind_schema_source_or_reason(rows: list[Row]) -> None:
