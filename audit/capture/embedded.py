@@ -272,12 +272,16 @@ def _names(policy: Path, vkey: str) -> bool:
 
 
 def _write_policy(policy: Path, vkey: str) -> bool:
-    """Write the policy file unless there is one: an existing one is its owner's business."""
+    """Write the policy file unless there is one: an existing one is its owner's business.
+
+    An empty one is filled where it is: `audit key new crm >> audit.policy` made it a moment ago,
+    and goes on writing into that very file.
+    """
     from audit.verify.policy import Policy
 
-    if policy.exists():
-        return False
     text = Policy.from_vkey(vkey).to_text()
+    if policy.exists():
+        return _fill_empty(policy, text)
     private = policy.with_name(f".{policy.name}.{os.getpid()}.{secrets.token_hex(8)}")
     try:
         with open(private, "x", encoding="utf-8") as file:
@@ -289,3 +293,16 @@ def _write_policy(policy: Path, vkey: str) -> bool:
             os.unlink(private)
         raise Unavailable(f"cannot write the policy {policy}: {error.strerror}") from None
     return _appear(private, policy)
+
+
+def _fill_empty(policy: Path, text: str) -> bool:
+    try:
+        if policy.stat().st_size:
+            return False
+        with open(policy, "a", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise Unavailable(f"cannot write the policy {policy}: {error.strerror}") from None
+    return True

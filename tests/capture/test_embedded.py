@@ -208,3 +208,15 @@ def test_messages_name_a_log_that_is_not_there(tmp_path: Path) -> None:
     ledger: EmbeddedLedger
     with open_for_writing(url(tmp_path)) as ledger, pytest.raises(InvalidInput, match="no log 7"):
         ledger.signer(7)
+
+
+def test_an_empty_policy_file_is_filled_where_it_is(tmp_path: Path) -> None:
+    # What a shell leaves for `audit key new crm >> audit.policy` before the command runs.
+    policy = tmp_path / "audit.policy"
+    with policy.open("ab") as shell:
+        with open_for_writing(f"sqlite:///{tmp_path}/audit.db") as ledger:
+            assert ledger.policy_written
+            vkey = ledger.vkey
+        shell.write(b"# the line that the command prints\n")
+    assert policy.read_text().startswith(f"log {vkey}")
+    assert policy.read_text().endswith("# the line that the command prints\n")
