@@ -51,8 +51,10 @@ def open_store(url: str, create: bool = False, clock: Callable[[], int] = clock_
     from audit.store.guards import check_guards
     from audit.store.sql_store import SqlStore
     from audit.store.sqlite import engine_for_writing
+    from audit.store.sqlite_bulk import SqliteBulk
 
-    return SqlStore(engine_for_writing(path, create), url, check_guards, clock)
+    engine = engine_for_writing(path, create)
+    return SqlStore(engine, url, check_guards, SqliteBulk(), clock)
 
 
 def _without_password(url: str) -> str:

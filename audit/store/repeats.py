@@ -5,7 +5,8 @@ but other bytes: sealed as a QUARANTINED entry, never folded, never silently cho
 message is found again by the SHA-256 of its bytes, so a repeat of it writes nothing either.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+
 from sqlalchemy import Connection, select
 
 from audit.event.envelope import same_event
@@ -14,34 +15,32 @@ from audit.log.intake import CONFLICT_REASON, Incoming, Message, quarantine
 from audit.store import tables
 from audit.store.contract import Status
 
-PROBE_IDS = 500
-"""Ids asked for in one query; SQLite allows 32,766 parameters, more make no query faster."""
-
 _Key = tuple[bytes | None, bytes | None]
 """The columns (source, event_id); for what is quarantined (None, SHA-256 of the bytes)."""
+
+FindIds = Callable[[Sequence[bytes]], Iterable[tuple[bytes | None, bytes, int]]]
+"""event_id columns -> (source, event_id, index) of the log's entries that have them."""
 
 
 class Repeats:
     """Knows for one batch which messages are repeats, of the log or of each other."""
 
-    def __init__(self, connection: Connection, log: int, incoming: Sequence[Incoming]) -> None:
+    def __init__(
+        self, connection: Connection, log: int, find_ids: FindIds, incoming: Sequence[Incoming]
+    ) -> None:
         """Ask the store for all ids of the batch at once; `connection` holds the log's lock."""
         self._connection = connection
         self._log = log
+        self._find_ids = find_ids
         self._known: dict[_Key, int] = {}
         self._batch: dict[int, bytes] = {}
         self._probe([item.columns[3:5] for item in incoming])
 
     def _probe(self, keys: Sequence[_Key]) -> None:
-        columns = tables.entries.c
         wanted = sorted({event_id for _, event_id in keys if event_id is not None})
-        for at in range(0, len(wanted), PROBE_IDS):
-            query = select(columns.source, columns.event_id, columns.index, columns.kind).where(
-                columns.event_id.in_(wanted[at : at + PROBE_IDS]), columns.log == self._log
-            )
-            for source, event_id, index, _ in self._connection.execute(query):
-                key = (source, event_id)
-                self._known[key] = min(index, self._known.get(key, index))
+        for source, event_id, index in self._find_ids(wanted):
+            key = (source, event_id)
+            self._known[key] = min(index, self._known.get(key, index))
 
     def judge(self, item: Incoming, next_index: int) -> tuple[Status, int, Incoming | None]:
         """(status, index, what to seal at `next_index` or None when it is a repeat)."""

@@ -9,6 +9,8 @@ was lost is found by the next append, by the same code as ever.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from typing import Protocol
 
 from sqlalchemy import Connection, Engine, insert, select
 
@@ -20,6 +22,7 @@ from audit.log.entry import Kind
 from audit.log.intake import Incoming, Message, accept
 from audit.log.sequence import Head, Step, append, empty_head
 from audit.store import migrations, tables
+from audit.store.collector import paused_collector
 from audit.store.contract import LOG_OF_THE_LEDGER, Appended, Outcome
 from audit.store.heads import recover_head
 from audit.store.repeats import Repeats
@@ -29,10 +32,20 @@ from audit.tlog.checkpoint import Checkpoint, sign_checkpoint
 from audit.tlog.keys import Signer
 
 LOG_OPENED = "log.opened"
-_INSERT_ENTRY = (
-    'INSERT INTO entries (log, "index", recorded_time_us, kind, type, source, event_id, '
-    "entity_type, entity_key, signature, leaf) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
+
+
+class Bulk(Protocol):
+    """What each database does its own way, for speed; inside the caller's transaction."""
+
+    def insert_entries(self, connection: Connection, rows: list[tuple[object, ...]]) -> None:
+        """Insert rows of the entries table, their columns in the table's order."""
+        ...
+
+    def find_ids(
+        self, connection: Connection, log: int, ids: Sequence[bytes]
+    ) -> Iterator[tuple[bytes | None, bytes, int]]:
+        """(source, event_id, index) of the log's entries with these values of event_id."""
+        ...
 
 
 class SqlStore(SqlReader):
@@ -43,10 +56,12 @@ class SqlStore(SqlReader):
         engine: Engine,
         address: str,
         check_guards: Callable[[Connection], list[tuple[str, str]]],
+        bulk: Bulk,
         clock: Callable[[], int],
     ) -> None:
         """Take an engine that may write, and a clock in microseconds since the epoch."""
         super().__init__(engine, address, check_guards)
+        self._bulk = bulk
         self._clock = clock
         self._heads: dict[int, Head] = {}
         self._migrated = False
@@ -102,7 +117,8 @@ class SqlStore(SqlReader):
 
     def append(self, log: int, messages: Sequence[Message], signer: Signer) -> Appended:
         """See `contract.Store.append`. Raises LimitExceeded for a message larger than a leaf."""
-        return self._append(log, [accept(message) for message in messages], signer)
+        with paused_collector():
+            return self._append(log, [accept(message) for message in messages], signer)
 
     def append_control(self, log: int, events: Sequence[bytes], signer: Signer) -> Appended:
         """See `contract.Store.append_control`."""
@@ -116,7 +132,8 @@ class SqlStore(SqlReader):
             return Appended([], self.size(log), None)
         with self._writing() as connection:
             head = recover_head(self, connection, log, self._heads.get(log), signer.verifier)
-            repeats = Repeats(connection, log, incoming)
+            find_ids = partial(self._bulk.find_ids, connection, log)
+            repeats = Repeats(connection, log, find_ids, incoming)
             fresh: list[Incoming] = []
             outcomes: list[Outcome] = []
             for item in incoming:
@@ -138,7 +155,7 @@ class SqlStore(SqlReader):
         signer: Signer,
     ) -> tuple[Step, bytes]:
         step = append(head, [item.draft for item in incoming], self._clock())
-        rows = [
+        rows: list[tuple[object, ...]] = [
             (
                 log,
                 sealed.index,
@@ -148,7 +165,7 @@ class SqlStore(SqlReader):
             )
             for sealed, item in zip(step.sealed, incoming, strict=True)
         ]
-        connection.exec_driver_sql(_INSERT_ENTRY, rows)
+        self._bulk.insert_entries(connection, rows)
         if step.tiles:
             connection.execute(
                 insert(tables.tiles),
