@@ -1,4 +1,4 @@
-"""The error tree: every error that may leave a public function, grouped by what the caller should do.
+"""The error tree: every error that may leave a public function, by what the caller should do.
 
 ::
 

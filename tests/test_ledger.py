@@ -8,7 +8,7 @@ import pytest
 
 import audit
 from audit.errors import InvalidInput, NotFound, StoreMissing
-from audit.ledger_evidence import read_checkpoint
+from audit.ledger.evidence import read_checkpoint
 from audit.log.receipt import parse_receipt, verify_receipt
 
 URL = "sqlite:///audit.db"

@@ -24,7 +24,7 @@ from audit.replay.rows_out import (
 
 if TYPE_CHECKING:
     from audit.ledger import Ledger
-    from audit.ledger_checks import Checked
+    from audit.ledger.checks import Checked
     from audit.replay.asof import Dataset
     from audit.replay.citation import Citation
     from audit.replay.fold import Row

@@ -10,7 +10,7 @@ from audit.cli.output import counted, write, write_block, write_json
 from audit.cli.session import Session
 
 if TYPE_CHECKING:
-    from audit.ledger_status import LogStatus
+    from audit.ledger.status import LogStatus
 
 
 @click.command()

@@ -70,7 +70,7 @@ def verify(
         raise click.UsageError("--entry, --from and --log are for a ledger, not for a file")
     if position is not None and (from_index or log is not None):
         raise click.UsageError("--entry checks one entry; it goes without --from and --log")
-    from audit.ledger_evidence import read_checkpoint, verify_any_file, verify_ledger
+    from audit.ledger.evidence import read_checkpoint, verify_any_file, verify_ledger
 
     trusted = _policy(keys, policy, store)
     notes = [read_checkpoint(Path(name)) for name in checkpoints]
@@ -86,7 +86,7 @@ def verify(
 
 def _policy(keys: tuple[str, ...], policy: str | None, store: str) -> "Policy | None":
     """Whom to trust: the keys, the file, or what lies beside the store."""
-    from audit.ledger_open import policy_for
+    from audit.ledger.open import policy_for
     from audit.verify.policy import Policy
 
     if keys and policy is not None:

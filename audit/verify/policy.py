@@ -61,7 +61,11 @@ class Group(NamedTuple):
 
 
 class ProducerKey(NamedTuple):
-    """A producer's key, good for entries from `first_index` to `last_index` (both inclusive)."""
+    """A producer's key, good for entries from `first_index` to `last_index` (both inclusive).
+
+    The indexes are those of every log: a policy that needs other ranges for another log is another
+    policy.
+    """
 
     name: str
     verifier: Verifier

@@ -103,6 +103,9 @@ class Heads:
         self.reach(self._scope.cut, None)
         self._look_beyond()
         note_rolled_back(self._external, self._scope.cut, self._notes)
+
+    def report_differing(self) -> None:
+        """Say which signed roots the entries do not have; last, when all evidence is there."""
         for code, (begin, size) in self._differing.items():
             index = self._evidence.first_bad(begin, size)
             words = _differs(code, begin, size, index)

@@ -87,14 +87,18 @@ class LogCheck:
             job.ids,
             job.ordinal,
         )
-        edge = self._walk(walk, beginning.edge, scope)
-        sources.finish()
-        heads.finish()
-        heads.check_prefix([c for c in self.external if c.size < job.from_index])
-        walk.report_breaks()
-        self.root = None if walk.lost or edge.size != self.size else edge.root()
-        # 10 what vouches for the newest entries
-        self._check_cover(heads)
+        try:
+            edge = self._walk(walk, beginning.edge, scope)
+            sources.finish()
+            heads.finish()
+            heads.check_prefix([c for c in self.external if c.size < job.from_index])
+            self.root = None if walk.lost or edge.size != self.size else edge.root()
+            # 10 what vouches for the newest entries
+            self._check_cover(heads)
+        finally:
+            # Also what was found before the store became unreadable is said.
+            walk.report_breaks()
+            heads.report_differing()
 
     def _walk(self, walk: EntryWalk, edge: TreeEdge, scope: Scope) -> TreeEdge:
         reader, heads = self.job.reader, self.heads

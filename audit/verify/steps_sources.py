@@ -15,6 +15,9 @@ from audit.verify.findings import Notes
 
 SKIPPED_TYPE = "source.skipped"
 
+MAX_PARTITIONS = 100_000
+"""Partitions that are followed, of all topics together."""
+
 MAX_OPEN_GAPS = 100_000
 """Gaps that are kept until they are accounted for; further ones are reported at once."""
 
@@ -32,6 +35,14 @@ class SourceWalk:
     def take(self, index: int, source: SourceSpan) -> None:
         """Follow the source of one entry."""
         place = (source.topic, source.partition)
+        if len(self._next) >= MAX_PARTITIONS and place not in self._next:
+            self._notes.add(
+                "unreadable",
+                index,
+                f"more than {MAX_PARTITIONS:,} partitions: the offsets of {source.topic!a:.100}/"
+                f"{source.partition} were not followed",
+            )
+            return
         expected = self._next.get(place, source.offset)
         if source.offset < expected:
             self._notes.add(

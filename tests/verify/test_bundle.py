@@ -10,6 +10,7 @@ from pathlib import Path
 import fastavro
 import pytest
 
+import audit
 from audit.errors import FormatError, InvalidInput, NotFound, StoreMissing, Unproven
 from audit.event.canonical import builtin, schema_hash
 from audit.event.envelope import decode_event
@@ -174,6 +175,15 @@ def test_a_bundle_reads_like_the_ledger_it_is_of(ledger: Ledger, tmp_path: Path)
         source, mine = store.hashes(0, size), bundle.hashes(0, size)
         for index in range(0, size, 7):
             assert inclusion_proof(mine, index, size) == inclusion_proof(source, index, size)
+
+
+def test_a_bundle_replays_like_its_ledger(ledger: Ledger, about_user_5: Path) -> None:
+    with audit.Ledger(ledger.url) as whole, audit.Ledger(f"bundle:///{about_user_5}") as part:
+        assert part.replay_row("user/5") == whole.replay_row("user/5")
+        assert part.history("user/5") == whole.history("user/5")
+        index = part.history("user/5")[1].index
+        assert part.replay_row("user/5", as_of=index) == whole.replay_row("user/5", as_of=index)
+        assert list(part.replay("user").index) == ["5"]
 
 
 def test_proofs_can_be_built_again_from_few_entries(ledger: Ledger, bundle: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import audit.verify.steps_ids as steps_ids
+import audit.verify.steps_sources as steps_sources
 from audit.errors import InvalidInput, LimitExceeded, StoreCorrupt, Unavailable
 from audit.event.build import record_event
 from audit.event.envelope import encode_event
@@ -476,6 +477,15 @@ def test_every_offset_of_a_source_is_accounted_for(
     assert {finding.code: finding.index for finding in report.findings} == expected
 
 
+def test_more_partitions_than_are_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps_sources, "MAX_PARTITIONS", 3)
+    reader = MadeReader()
+    found = [message(n)._replace(source=SourceSpan(f"t{n}", 0, 0, 1)) for n in range(5)]
+    reader.add_log(0, signer_of(0), [found])
+    report = verify(reader, Policy.from_vkey(signer_of(0).verifier.vkey))
+    assert [(f.code, f.index) for f in report.findings] == [("unreadable", 3), ("unreadable", 4)]
+
+
 # Readers that fail
 
 
@@ -523,6 +533,24 @@ def test_a_failure_in_the_middle_keeps_what_was_found() -> None:
     report = verify(reader, Policy.from_vkey(signer_of(0).verifier.vkey))
     assert {"missing_entry", "unreadable"} <= codes(report)
     assert report.verdict is Verdict.TAMPERED and first(report, "missing_entry") == 10
+
+
+def test_a_failure_after_a_contradiction_is_still_tampered() -> None:
+    class Half(MadeReader):
+        def stored_entries(
+            self, log: int, start: int = 0, stop: int | None = None
+        ) -> Iterator[Sequence[StoredEntry]]:
+            yield self.rows[log][:250]
+            raise Unavailable("the disk is gone")
+
+    reader = Half()
+    found = [message(n) for n in range(300)]
+    reader.add_log(0, signer_of(0), [found[:200], found[200:]])
+    row = reader.rows[0][100]
+    reader.rows[0][100] = (row[0], row[1].replace(b"alice", b"malic"), *row[2:])
+    report = verify(reader, Policy.from_vkey(signer_of(0).verifier.vkey))
+    assert report.verdict is Verdict.TAMPERED
+    assert first(report, "chain_broken") == first(report, "checkpoint_differs") == 100
 
 
 def test_a_claimed_size_of_a_billion_costs_nothing() -> None:

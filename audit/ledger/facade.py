@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from audit.errors import InvalidInput, NotFound
-from audit.ledger_answers import (
+from audit.ledger.answers import (
     DatasetAnswer,
     Moment,
     RowAnswer,
@@ -20,7 +20,7 @@ from audit.ledger_answers import (
     answer_row,
     frame_of,
 )
-from audit.ledger_open import (
+from audit.ledger.open import (
     DEFAULT_URL,
     STORE_VARIABLE,
     open_any_reader,
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from audit.capture.keyring import RegisteredKey
     from audit.event.row import Change
     from audit.event.values import Value
-    from audit.ledger_checks import Checked
-    from audit.ledger_contents import Contents
-    from audit.ledger_status import LedgerStatus
+    from audit.ledger.checks import Checked
+    from audit.ledger.contents import Contents
+    from audit.ledger.status import LedgerStatus
     from audit.lineage.predictions import Prediction
     from audit.lineage.verdict import PredictionReplay
     from audit.log.record import Record
@@ -206,7 +206,7 @@ class Ledger:
 
     @cached_property
     def _contents(self) -> "Contents":
-        from audit.ledger_contents import Contents
+        from audit.ledger.contents import Contents
 
         return Contents(self.reader)
 
@@ -269,7 +269,7 @@ class Ledger:
 
     def status(self, as_of: AsOf = None) -> "LedgerStatus":
         """Logs, sizes, checkpoints and their age, at a point."""
-        from audit.ledger_status import status_of
+        from audit.ledger.status import status_of
 
         return status_of(self.reader, self.cut(as_of), self.now_us())
 
@@ -277,7 +277,7 @@ class Ledger:
         self, what: str, as_of: AsOf | Cut = None, policy: "Policy | None" = None
     ) -> "Checked":
         """Check every entry that the replay of a dataset or row is made from, by its own proof."""
-        from audit.ledger_checks import check_answer
+        from audit.ledger.checks import check_answer
 
         return check_answer(self.reader, what, self.cut(as_of), policy or self.default_policy())
 
@@ -308,7 +308,7 @@ class Ledger:
         `policy`: whom to trust; without one the ledger's own, and the report says so.
         `checkpoints`: signed notes that were kept elsewhere.
         """
-        from audit.ledger_evidence import verify_ledger
+        from audit.ledger.evidence import verify_ledger
 
         trusted = policy or self.default_policy()
         return verify_ledger(self.url, trusted, checkpoints, from_index, log, progress)
@@ -334,7 +334,7 @@ class Ledger:
 
     def prove(self, position: str | int) -> bytes:
         """A receipt for one entry: it verifies alone, with nothing but the log's public key."""
-        from audit.ledger_evidence import receipt_for
+        from audit.ledger.evidence import receipt_for
 
         return receipt_for(self.reader, self.entry(position))
 
@@ -345,7 +345,7 @@ class Ledger:
 
         Of each row that something found is about, all events are taken, so that it can be replayed.
         """
-        from audit.ledger_evidence import bundle_records
+        from audit.ledger.evidence import bundle_records
 
         # An empty query means everything, the log's own entries too.
         records = self.events(query or ALL_KINDS, as_of)

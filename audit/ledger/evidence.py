@@ -13,7 +13,7 @@ from audit.errors import (
     Unavailable,
     Unproven,
 )
-from audit.ledger_open import BUNDLE_SCHEME, bundle_path, open_any_reader, store_path
+from audit.ledger.open import BUNDLE_SCHEME, bundle_path, open_any_reader, store_path
 from audit.log.receipt import HEADER, MAX_RECEIPT_BYTES, parse_receipt, write_receipt
 from audit.log.record import Record
 from audit.replay.fold import DATA_PREFIX, Position
