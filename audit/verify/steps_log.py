@@ -119,7 +119,7 @@ class LogCheck:
                 edge, full = edge.extend(hashes[at : at + step])
                 tiles.take(full)
                 at += step
-                if edge.size == heads.next_size():
+                if heads.next_size() <= edge.size:
                     heads.reach(edge.size, edge.root())
             self.job.tick(len(rows))
         walk.end(scope.cut)

@@ -553,6 +553,15 @@ def test_a_failure_after_a_contradiction_is_still_tampered() -> None:
     assert first(report, "chain_broken") == first(report, "checkpoint_differs") == 100
 
 
+def test_checkpoints_out_of_order_end_the_same_way() -> None:
+    reader = MadeReader()
+    found = [message(n) for n in range(300)]
+    reader.add_log(0, signer_of(0), [found[:100], found[100:200], found[200:]])
+    reader.notes[0] = [reader.notes[0][1], reader.notes[0][0], reader.notes[0][2]]
+    report = verify(reader, Policy.from_vkey(signer_of(0).verifier.vkey))
+    assert report.ok and report.logs[0].checkpoints == 2
+
+
 def test_a_claimed_size_of_a_billion_costs_nothing() -> None:
     class Boasting(MadeReader):
         def size(self, log: int) -> int:
