@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,57 @@ def test_verify_prove_and_bundle(ledger: audit.Ledger, ledger_dir: Path) -> None
         assert bundle.verify(policy).ok
         with pytest.raises(NotFound):
             bundle.replay_row("user/6")
+
+
+def test_checkpoints_and_policies_are_taken_as_people_hold_them(ledger: audit.Ledger) -> None:
+    receipt = ledger.prove(6)
+    cited = ledger.replay("user").attrs["audit"]["logs"][0]["checkpoint"]
+    note = parse_receipt(receipt).checkpoint
+    given = [note, note.decode(), cited, receipt]
+    ledger.bundle("key:5", "case.zip")
+    for policy in ("audit.policy", Path("audit.policy")):
+        report = ledger.verify(policy, given)
+        assert report.ok and report.logs[0].external_checkpoints == 4
+        assert ledger.verify_entry(6, policy, given).ok
+        assert audit.verify_bundle("case.zip", policy, given).ok
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"policy": 5},
+        {"policy": b"audit.policy"},
+        {"checkpoints": [5]},
+        {"checkpoints": [None]},
+        {"checkpoints": [{"size": 3}]},
+        {"checkpoints": ["\ud800"]},
+        {"checkpoints": b"one note"},
+        {"checkpoints": 5},
+        {"checkpoints": [b"c2sp.org/tlog-proof@v1\nbroken"]},
+    ],
+)
+def test_other_checkpoints_and_policies_are_refused(
+    ledger: audit.Ledger, given: dict[str, object]
+) -> None:
+    ledger.bundle("key:5", "case.zip")
+    for call in (
+        ledger.verify,
+        partial(ledger.verify_entry, 6),
+        partial(audit.verify_bundle, "case.zip"),
+    ):
+        with pytest.raises(InvalidInput):
+            call(**{"policy": None, **given})
+
+
+def test_drift_and_look_alike_keys_are_warnings(ledger: audit.Ledger) -> None:
+    assert ledger.verify().warnings == ()
+    with audit.Emitter(URL, source="crm") as emit:
+        emit.create("user", "06", {"name": "Eve"})
+        emit.update("user", 6, {"age": 43}, before={"age": 42})
+    report = ledger.verify()
+    assert report.ok and report.exit_code == 0
+    found = {w.code: (w.index, w.origin) for w in report.warnings}
+    assert found == {"look_alike_key": (None, None), "drift": (10, ledger.origin(0))}
 
 
 def test_check_answer_needs_a_policy(ledger: audit.Ledger, ledger_dir: Path) -> None:

@@ -63,6 +63,7 @@ def context(
     actor: Text = INHERIT,
     reason: Text = INHERIT,
     transaction: Text = INHERIT,
+    transaction_id: Text = INHERIT,
     request_id: Text = INHERIT,
     trace_id: Text = INHERIT,
     valid_time: ValidTime | Literal[_Inherit.INHERIT] | None = INHERIT,
@@ -71,14 +72,14 @@ def context(
 
     Blocks nest: what an inner one does not give is inherited, None takes it back. `valid_time` is
     an aware datetime, a date (00:00 UTC) or RFC 3339 text. Raises InvalidInput, LimitExceeded on
-    entering. As a decorator (`@audit.context(actor="nightly")`) it holds during each call of a
-    plain function.
+    entering. `transaction_id` is another name of `transaction`. As a decorator
+    (`@audit.context(actor="nightly")`) it holds during each call of a plain function.
     """
     outer = _context.get()
     given = {
         "actor": actor,
         "reason": reason,
-        "transaction": transaction,
+        "transaction": one_transaction(transaction, transaction_id),
         "request_id": request_id,
         "trace_id": trace_id,
     }
@@ -93,6 +94,15 @@ def context(
         yield inner
     finally:
         _context.reset(token)
+
+
+def one_transaction(transaction: Text, transaction_id: Text) -> Text:
+    """What was given under either name. Raises InvalidInput when both are, and differ."""
+    if transaction is INHERIT:
+        return transaction_id
+    if transaction_id is not INHERIT and transaction_id != transaction:
+        raise InvalidInput("transaction and transaction_id are one thing: give one of them")
+    return transaction
 
 
 def _checked(name: str, text: object) -> str | None:

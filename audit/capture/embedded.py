@@ -200,7 +200,10 @@ def _root_seed(key: Path, secret: bytes | None, info: LogInfo | None) -> bytes:
 def _make_key(key: Path, secret: bytes | None) -> None:
     """Write a new key file so that it appears whole or not at all; the first of several wins."""
     private = key.with_name(f".{key.name}.{os.getpid()}.{secrets.token_hex(8)}")
-    write_key(private, ROOT_KEY_NAME, new_seed(), secret)
+    try:
+        write_key(private, ROOT_KEY_NAME, new_seed(), secret)
+    except AuditError as error:
+        raise type(error)(str(error).replace(str(private), str(key))) from None
     _appear(private, key)
 
 

@@ -30,7 +30,7 @@ def emit_frame(
     emitter: "Emitter", entity: str, df: "pandas.DataFrame", key: Any, options: "Options"
 ) -> FrameResult:
     """See `Emitter.frame`. The whole frame is checked before the first event is emitted."""
-    if "transaction" not in options:
+    if options.keys().isdisjoint(("transaction", "transaction_id")):
         options = {**options, "transaction": new_event_id()}
     rows = _rows(df, key)
     emitter.flush()
@@ -81,7 +81,7 @@ def _keys(df: "pandas.DataFrame", key: Any, names: list[Any]) -> Iterator[Any]:
     parts = [_cells(df, _known(name, names)) for name in key]
     if not parts:
         raise InvalidInput("a key has at least one column; None means the index")
-    return ([key_text(part) for part in cells] for cells in zip(*parts, strict=True))
+    return zip(*parts, strict=True)
 
 
 def _known(name: Any, names: list[Any]) -> Any:

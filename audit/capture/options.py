@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any, Final, TypedDict
 
-from audit.capture.context import current, valid_time_us
+from audit.capture.context import INHERIT, current, one_transaction, valid_time_us
 from audit.errors import InvalidInput
 from audit.event.build import new_event_id
 from audit.event.times import format_time
@@ -18,13 +18,15 @@ class Options(TypedDict, total=False):
 
     `valid_time` is an aware datetime, a date (00:00 UTC) or RFC 3339 text; without one it is the
     moment of the call, and None means the time it is recorded. `supersedes` is the id of the event
-    that this one corrects. `subject` says whose personal data it is.
+    that this one corrects. `subject` says whose personal data it is. `transaction_id` is another
+    name of `transaction`.
     """
 
     actor: str | None
     reason: str | None
     valid_time: datetime | date | str | None
     transaction: str | None
+    transaction_id: str | None
     supersedes: str | None
     event_id: str | None
     subject: str | None
@@ -59,8 +61,11 @@ def envelope(options: Options, source: str, clock: Clock) -> dict[str, Any]:
     for name in ("actor", "reason", "supersedes", "subject"):
         if name in given:
             fields[name] = given[name]
-    if "transaction" in given:
-        fields["transaction_id"] = given["transaction"]
+    transaction = one_transaction(
+        given.get("transaction", INHERIT), given.get("transaction_id", INHERIT)
+    )
+    if transaction is not INHERIT:
+        fields["transaction_id"] = transaction
     for name in ("event_id", "source"):
         if given.get(name) is not None:
             fields[name] = given[name]

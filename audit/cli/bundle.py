@@ -1,7 +1,14 @@
 """`audit bundle`: the offline file for an auditor."""
 
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
+from audit.cli.files import STDOUT, new_file
 from audit.cli.options import (
     QueryCommand,
     as_of_option,
@@ -14,10 +21,14 @@ from audit.cli.options import (
 from audit.cli.output import counted, write_json
 from audit.cli.session import Session, note
 
+if TYPE_CHECKING:
+    from audit.ledger import Ledger
+    from audit.verify.bundle import Written
+
 
 @click.command(cls=QueryCommand)
 @query_argument
-@click.option("-o", "output", metavar="F.zip", required=True, help="The file to write.")
+@click.option("-o", "output", metavar="F.zip", required=True, help="The file to write; -: stdout.")
 @as_of_option
 @store_option
 @json_option
@@ -40,11 +51,30 @@ def bundle(
     audit verify case.zip --policy audit.policy
     audit history inquiry/1003 --store bundle:///case.zip
     """
-    written = session.ledger(store).bundle(query_text(query), output, as_of)
+    ledger = session.ledger(store)
+    if output == STDOUT:
+        if as_json:
+            raise click.UsageError("--json and -o - both write to stdout: name a file with -o")
+        written = _to_stdout(ledger, query_text(query), as_of)
+    else:
+        written = ledger.bundle(query_text(query), output, as_of)
     if as_json:
         write_json({"file": output, **written._asdict()})
         return
     note(
-        f"{output}: {counted(written.entries, 'entry')} of {counted(written.logs, 'log')}, "
+        f"{'bundle' if output == STDOUT else output}: {counted(written.entries, 'entry')} of "
+        f"{counted(written.logs, 'log')}, "
         f"{written.chosen:,} asked for; the others are needed to read and check them"
     )
+
+
+def _to_stdout(ledger: "Ledger", query: str, as_of: str | None) -> "Written":
+    """By way of a file: what a bundle's zip says of itself cannot be written to a pipe."""
+    if sys.stdout.isatty():
+        raise click.UsageError("a bundle is not for a terminal: name a file with -o")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "bundle.zip")
+        written = ledger.bundle(query, str(path), as_of)
+        with path.open("rb") as made, new_file(STDOUT) as out:
+            shutil.copyfileobj(made, out)
+    return written

@@ -1,5 +1,7 @@
 """`audit key`: the log's and the producers' keys."""
 
+import os
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -43,19 +45,20 @@ def new(session: Session, name: str, output: str | None, store: str, as_json: bo
 
 @key.command()
 @click.argument("name")
-@click.option("-o", "output", metavar="FILE", required=True, help="File of the new key.")
+@click.option("-o", "output", metavar="FILE", help="Default: NAME-2.key here, or -3, -4 ...")
 @store_option
 @json_option
 @session_argument
-def rotate(session: Session, name: str, output: str, store: str, as_json: bool) -> None:
+def rotate(session: Session, name: str, output: str | None, store: str, as_json: bool) -> None:
     """Replace the key of the producer NAME by a new one."""
     from audit.capture.embedded import open_for_writing
     from audit.capture.keyring import rotate
 
+    path = output or _fresh_file(name)
     with open_for_writing(store) as ledger:
-        made = rotate(ledger, name, output)
-    note(f"new key of producer {name} in {output}; `audit key list` has the line of the old one")
-    _show(made, as_json, file=output)
+        made = rotate(ledger, name, path)
+    note(f"new key of producer {name} in {path}; `audit key list` has the line of the old one")
+    _show(made, as_json, file=path)
 
 
 @key.command()
@@ -100,6 +103,12 @@ def list_(session: Session, as_of: str | None, store: str, as_json: bool) -> Non
     write("quorum none\n")
     for producer in producers:
         write(producer.policy_line + "\n")
+
+
+def _fresh_file(name: str) -> str:
+    """NAME-2.key, or the next number that is free. The old key stays: it signed what is there."""
+    paths = (f"{name}-{number}.key" for number in count(2))
+    return next(path for path in paths if not os.path.lexists(path))
 
 
 def _show(made: "RegisteredKey", as_json: bool, **more: str) -> None:

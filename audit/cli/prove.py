@@ -2,7 +2,7 @@
 
 import click
 
-from audit.cli.files import write_file
+from audit.cli.files import file_or_stdout, write_file
 from audit.cli.options import json_option, session_argument, store_option
 from audit.cli.output import write, write_json
 from audit.cli.session import Session, note
@@ -10,7 +10,7 @@ from audit.cli.session import Session, note
 
 @click.command()
 @click.argument("position")
-@click.option("-o", "output", metavar="F.tlog-proof", help="Default: stdout.")
+@click.option("-o", "output", metavar="F.tlog-proof", help="Default, and -: stdout.")
 @store_option
 @json_option
 @session_argument
@@ -19,6 +19,7 @@ def prove(session: Session, position: str, output: str | None, store: str, as_js
 
     Check it anywhere with `audit verify F.tlog-proof --key VKEY`; the ledger is not needed.
     """
+    output = file_or_stdout(output)
     ledger = session.ledger(store)
     record = ledger.entry(position)
     receipt = ledger.prove(f"{record.log}/{record.index}")

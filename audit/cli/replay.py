@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from audit.cli.files import file_or_stdout
 from audit.cli.options import (
     as_of_option,
     json_option,
@@ -38,6 +39,11 @@ _FORMAT_OF_SUFFIX = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".par
     "--set", "changes", metavar="F=V", multiple=True, help="A prediction: change a value."
 )
 @click.option("--tolerance", type=float, help="A prediction: numbers this close count as equal.")
+@click.option(
+    "--run-unverified",
+    is_flag=True,
+    help="A prediction: run it though its record is UNVERIFIED. Runs code that nobody vouches for!",
+)
 @policy_option
 @store_option
 @json_option
@@ -54,6 +60,7 @@ def replay(
     against: str | None,
     changes: tuple[str, ...],
     tolerance: float | None,
+    run_unverified: bool,
     policy: str | None,
     store: str,
     as_json: bool,
@@ -67,18 +74,23 @@ def replay(
     audit replay inquiry -o inquiry.parquet
     audit replay prediction/ID                       # exit 1 unless the same comes out
 
-    Replaying a prediction runs the code that was recorded with it.
+    Replaying a prediction runs the code that was recorded with it, if its record is VERIFIED.
     """
     from audit.cli.replay_rows import Wanted, show_dataset, show_row
+
+    output = file_or_stdout(output)
 
     if is_ref(what) and what.partition("/")[0] in RECORD_WORDS:
         _require_no(what, output=output, columns=columns, valid_at=valid_at, form=form)
         from audit.cli.replay_prediction import Question, show_prediction
 
-        question = Question(what, as_of, policy, tolerance, against, changes, as_json)
+        question = Question(
+            what, as_of, policy, tolerance, against, changes, as_json, run_unverified
+        )
         show_prediction(session, store, question)
         return
-    _require_no(what, against=against, set=changes, tolerance=tolerance)
+    insist = run_unverified or None
+    _require_no(what, against=against, set=changes, tolerance=tolerance, run_unverified=insist)
     wanted = Wanted(
         what,
         as_of,

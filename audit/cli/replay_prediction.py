@@ -27,6 +27,7 @@ class Question(NamedTuple):
     against: str | None
     changes: tuple[str, ...]
     as_json: bool
+    run_unverified: bool = False
 
 
 def show_prediction(session: Session, store: str, question: Question) -> None:
@@ -44,6 +45,7 @@ def show_prediction(session: Session, store: str, question: Question) -> None:
         tolerance=question.tolerance,
         against=question.against,
         set_features=_features(question.changes),
+        run_unverified=question.run_unverified,
     )
     session.exit_code = answer.exit_code
     if question.as_json:

@@ -1,6 +1,8 @@
 """Evidence about a ledger: verifying what a user names, receipts, bundles of what a query finds."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +18,15 @@ from audit.errors import (
 from audit.ledger.open import BUNDLE_SCHEME, bundle_path, open_any_reader, store_path
 from audit.log.receipt import HEADER, MAX_RECEIPT_BYTES, parse_receipt, write_receipt
 from audit.log.record import Record
-from audit.replay.fold import DATA_PREFIX, Position
+from audit.replay.fold import DATA_PREFIX, Flag, Position
+from audit.replay.known import datasets
+from audit.replay.lint import lookalikes, odd_events
+from audit.replay.points import Cut
 from audit.store.contract import Reader
 from audit.tlog.checkpoint import parse_checkpoint_text
 from audit.tlog.merkle import inclusion_proof
 from audit.tlog.note import parse_note
-from audit.verify.findings import Report
+from audit.verify.findings import Notes, Report
 from audit.verify.policy import Policy
 from audit.verify.verifier import Progress, unreadable, verify
 
@@ -29,6 +34,9 @@ if TYPE_CHECKING:
     from audit.verify.bundle import Written
 
 _RECEIPT_HEAD = HEADER.encode() + b"\n"
+
+MAX_KEYS_NAMED = 5
+"""Keys of one group of look-alikes that a warning names."""
 
 
 def read_checkpoint(path: Path) -> bytes:
@@ -60,6 +68,8 @@ def verify_ledger(
 ) -> Report:
     """Verify the whole of a store or a bundle. A file that is no ledger is `cannot_tell`.
 
+    When the whole of a store is sound, drift and keys that look alike are among the warnings.
+
     Raises StoreMissing when there is none, Unavailable, and InvalidInput for a wrong argument.
     """
     if url.startswith(BUNDLE_SCHEME):
@@ -69,7 +79,7 @@ def verify_ledger(
 
         return verify_bundle(bundle_path(url), policy, checkpoints)
     try:
-        reader = open_any_reader(url)
+        reader = open_any_reader(url, sound=False)
     except Unavailable:
         raise
     except AuditError as error:
@@ -78,7 +88,33 @@ def verify_ledger(
             raise
         return unreadable(url, policy, str(error))
     with reader:
-        return verify(reader, policy, checkpoints, from_index, progress, log)
+        report = verify(reader, policy, checkpoints, from_index, progress, log)
+        whole = reader.complete and not from_index and log is None
+        return _with_oddities(reader, report) if report.ok and whole else report
+
+
+def _with_oddities(reader: Reader, report: Report) -> Report:
+    """The report with what deserves a look as warnings: drift, and keys of rows that look alike."""
+    sizes = {log.log: log.size for log in report.logs if log.log is not None}
+    cut = Cut(sizes, None, (), False, "HEAD", None)
+    drift = {log.log: Notes(log.origin) for log in report.logs}
+    general = Notes()
+    # Whether the ledger is sound was said: what cannot be replayed has no drift to tell of.
+    with suppress(AuditError):
+        for entity_type in datasets(reader):
+            for odd in odd_events(reader, entity_type, cut):
+                if odd.flag is Flag.DRIFT:
+                    log, index = odd.position
+                    drift[log].add("drift", index, odd.message)
+            for keys in lookalikes(reader, entity_type, cut):
+                shown = ", ".join(f"{key!a:.100}" for key in keys[:MAX_KEYS_NAMED])
+                more = ", ..." if len(keys) > MAX_KEYS_NAMED else ""
+                message = f"keys of {entity_type} that look alike: {shown}{more}"
+                general.add("look_alike_key", None, message)
+    logs = tuple(
+        replace(log, warnings=log.warnings + drift[log.log].listed()) for log in report.logs
+    )
+    return replace(report, logs=logs, general_warnings=report.general_warnings + general.listed())
 
 
 def verify_any_file(path: Path, policy: Policy | None, checkpoints: Sequence[bytes]) -> Report:

@@ -5,7 +5,7 @@ it is when asked; nothing is kept but the connection. Writing is the emitter's b
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime
 from functools import cached_property
 from types import TracebackType
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from audit.store.contract import Reader
     from audit.verify.bundle import Written
     from audit.verify.findings import Report
+    from audit.verify.given import GivenCheckpoint, GivenPolicy
     from audit.verify.policy import Policy
     from audit.verify.signed_by import SignedBy
     from audit.verify.verifier import Progress
@@ -237,15 +238,17 @@ class Ledger:
         prediction_id: str,
         as_of: AsOf = None,
         *,
-        policy: "Policy | None" = None,
+        policy: "GivenPolicy | None" = None,
         tolerance: float | None = None,
         against: str | None = None,
         set_features: Mapping[str, Any] | None = None,
+        run_unverified: bool = False,
     ) -> "PredictionReplay":
         """Run a recorded prediction again, and judge: see `audit.lineage.prediction_replay`.
 
-        This runs recorded code, in a process of its own. Artifacts come from AUDIT_BLOBS, else from
-        audit-blobs/ beside the store. `policy`: default the ledger's own.
+        This runs recorded code, in a process of its own, if its records are VERIFIED; with
+        `run_unverified` also code that nobody vouches for. Artifacts come from AUDIT_BLOBS, else
+        from audit-blobs/ beside the store. `policy`: default the ledger's own.
         """
         from audit.lineage.prediction_replay import replay_prediction
         from audit.store.blobs import BlobStore, default_blobs_url
@@ -254,11 +257,12 @@ class Ledger:
             self.reader,
             BlobStore(default_blobs_url(self.url)),
             prediction_id,
-            policy or self.default_policy(),
+            self._trusted(policy),
             cut=self.cut(as_of),
             tolerance=tolerance,
             set_features=set_features,
             against=against,
+            run_unverified=run_unverified,
         )
 
     # Evidence
@@ -267,6 +271,11 @@ class Ledger:
         """The policy of AUDIT_POLICY, else of audit.policy beside the store; None without one."""
         return policy_for(self.url)
 
+    def _trusted(self, policy: "GivenPolicy | None") -> "Policy | None":
+        from audit.verify.given import given_policy
+
+        return self.default_policy() if policy is None else given_policy(policy)
+
     def status(self, as_of: AsOf = None) -> "LedgerStatus":
         """Logs, sizes, checkpoints and their age, at a point."""
         from audit.ledger.status import status_of
@@ -274,12 +283,12 @@ class Ledger:
         return status_of(self.reader, self.cut(as_of), self.now_us())
 
     def check_answer(
-        self, what: str, as_of: AsOf | Cut = None, policy: "Policy | None" = None
+        self, what: str, as_of: AsOf | Cut = None, policy: "GivenPolicy | None" = None
     ) -> "Checked":
         """Check every entry that the replay of a dataset or row is made from, by its own proof."""
         from audit.ledger.checks import check_answer
 
-        return check_answer(self.reader, what, self.cut(as_of), policy or self.default_policy())
+        return check_answer(self.reader, what, self.cut(as_of), self._trusted(policy))
 
     def policy_file(self, path: str | None) -> "Policy | None":
         """The policy in a file that somebody named; without a name the ledger's own."""
@@ -296,8 +305,8 @@ class Ledger:
 
     def verify(
         self,
-        policy: "Policy | None" = None,
-        checkpoints: Sequence[bytes] = (),
+        policy: "GivenPolicy | None" = None,
+        checkpoints: "Iterable[GivenCheckpoint]" = (),
         *,
         from_index: int = 0,
         log: int | None = None,
@@ -305,32 +314,34 @@ class Ledger:
     ) -> "Report":
         """Check everything, believing nothing: see `audit.verify.verifier`.
 
-        `policy`: whom to trust; without one the ledger's own, and the report says so.
-        `checkpoints`: signed notes that were kept elsewhere.
+        `policy`: whom to trust, or the path of a policy file; without one the ledger's own, and the
+        report says so. `checkpoints`: kept elsewhere: signed notes, receipts, or dicts with `note`.
         """
         from audit.ledger.evidence import verify_ledger
+        from audit.verify.given import given_checkpoints
 
-        trusted = policy or self.default_policy()
-        return verify_ledger(self.url, trusted, checkpoints, from_index, log, progress)
+        trusted, notes = self._trusted(policy), given_checkpoints(checkpoints)
+        return verify_ledger(self.url, trusted, notes, from_index, log, progress)
 
     def verify_entry(
         self,
         position: str | int,
-        policy: "Policy | None" = None,
-        checkpoints: Sequence[bytes] = (),
+        policy: "GivenPolicy | None" = None,
+        checkpoints: "Iterable[GivenCheckpoint]" = (),
     ) -> "Report":
         """Check one entry by its proof, without reading the rest of the log."""
         from audit.verify.entry_check import verify_entry
+        from audit.verify.given import given_checkpoints
 
         log, index = locate(self.reader, str(position))
-        return verify_entry(self.reader, policy or self.default_policy(), log, index, checkpoints)
+        trusted, notes = self._trusted(policy), given_checkpoints(checkpoints)
+        return verify_entry(self.reader, trusted, log, index, notes)
 
-    def who_signed(self, record: "Record", policy: "Policy | None" = None) -> "SignedBy":
+    def who_signed(self, record: "Record", policy: "GivenPolicy | None" = None) -> "SignedBy":
         """Who signed an entry: its producer, its log, witnesses."""
         from audit.verify.signed_by import who_signed
 
-        trusted = policy or self.default_policy()
-        return who_signed(self.reader, record.log, record.index, trusted)
+        return who_signed(self.reader, record.log, record.index, self._trusted(policy))
 
     def prove(self, position: str | int) -> bytes:
         """A receipt for one entry: it verifies alone, with nothing but the log's public key."""
@@ -383,10 +394,3 @@ def _row_ref(ref: str | Ref) -> Ref:
     if not ref.is_row:
         raise InvalidInput(f"{ref} is no row of a dataset; `audit show` and `history` read it")
     return ref
-
-
-def _base64(data: bytes) -> str:
-    from audit.event.values import to_json
-
-    spelled: dict[str, str] = to_json(data)
-    return spelled["$bytes"]

@@ -18,15 +18,18 @@ DEFAULT_POLICY = "audit.policy"
 BUNDLE_SCHEME = "bundle:///"
 
 
-def open_any_reader(url: str) -> "Reader":
-    """A reader of a store or a bundle. Raises StoreMissing, Unavailable, InvalidInput."""
+def open_any_reader(url: str, sound: bool = True) -> "Reader":
+    """A reader of a store or a bundle. Raises StoreMissing, Unavailable, InvalidInput.
+
+    With `sound`, also StoreCorrupt for a store that is not built as a ledger is.
+    """
     if url.startswith(BUNDLE_SCHEME):
         from audit.verify.bundle import open_bundle
 
         return open_bundle(bundle_path(url))
     from audit.store import open_reader
 
-    return open_reader(url)
+    return open_reader(url, sound)
 
 
 def bundle_path(url: str) -> Path:

@@ -1,8 +1,9 @@
 """Whether an entry is what the log signed: its leaf, an inclusion proof, a pinned key's checkpoint.
 
 VERIFIED     a checkpoint signed by a key of the policy covers exactly this leaf at this index
-TAMPERED     the store's leaf, tree or checkpoint contradict each other
-UNVERIFIED   nothing to judge by: no policy, no key of this log, no signed checkpoint above it
+TAMPERED     the store's leaf, tree or checkpoint contradict each other; or, in a complete store, no
+             checkpoint covers it, though every entry is committed together with one
+UNVERIFIED   nothing to judge by: no policy, no key of this log, no checkpoint in this excerpt
 """
 
 from typing import NamedTuple
@@ -29,8 +30,14 @@ class Integrity(NamedTuple):
     message: str
 
 
-def check_integrity(reader: Reader, log: int, index: int, policy: Policy | None) -> Integrity:
-    """Check one entry by proof. Raises Unavailable; what is wrong with the store is the answer."""
+def check_integrity(
+    reader: Reader, log: int, index: int, policy: Policy | None, leaf: bytes
+) -> Integrity:
+    """Check one entry by proof. Raises Unavailable; what is wrong with the store is the answer.
+
+    `leaf`: the bytes that were read and will be acted on. They are what is proven, and not read
+    again, as the store may give others the second time.
+    """
     where = f"entry {log}/{index}"
     if policy is None:
         return Integrity(UNVERIFIED, "no policy says whose signatures to trust")
@@ -44,12 +51,12 @@ def check_integrity(reader: Reader, log: int, index: int, policy: Policy | None)
             return Integrity(UNVERIFIED, f"the policy names no key of the log {info.origin}")
         stored = guarded.covering_checkpoint(log, index + 1)
         if stored is None:
-            return Integrity(UNVERIFIED, f"no checkpoint covers {where}")
+            answer = TAMPERED if guarded.complete else UNVERIFIED
+            return Integrity(answer, f"no checkpoint covers {where}")
         checkpoint = open_stored(stored, info.origin, keys)
         if isinstance(checkpoint, Refused):
             answer = UNVERIFIED if checkpoint.code == "unknown_key" else TAMPERED
             return Integrity(answer, f"the checkpoint over {where}: {checkpoint.message}")
-        leaf = guarded.leaf(log, index)
         if read_record(log, leaf).index != index:
             return Integrity(TAMPERED, f"{where} holds the leaf of another index")
         proof = inclusion_proof(guarded.hashes(log, checkpoint.size), index, checkpoint.size)

@@ -24,7 +24,8 @@ class PredictionReplay:
     NOT_USED (the code does not use the registered artifact), UNKNOWN.  `code`: MATCHES,
     UNAVAILABLE.  `environment`: SAME, DIFFERENT, UNKNOWN.  `features`: AS_SERVED_ONLY.
     `output`: IDENTICAL, WITHIN_TOLERANCE, SAME_DECISION, DIVERGED, NOT_REPRODUCIBLE, and why in
-    `reasons`; `messages` has a sentence for what is not as it should be.
+    `reasons` (RECORD_UNVERIFIED: nothing was run, as nobody vouches for the recorded code);
+    `messages` has a sentence for what is not as it should be.
     `what_if`: what was changed on purpose; then `output` says what that did.
     """
 

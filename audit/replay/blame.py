@@ -1,6 +1,6 @@
 """Who set each field of a row, when, why, and at which position."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 from audit.errors import InvalidInput, StoreCorrupt
 from audit.event.values import Value, format_time, to_json
@@ -54,6 +54,29 @@ class FieldBlame(NamedTuple):
     value: Value
     said: Said
 
+    @property
+    def actor(self) -> str | None:
+        """Who set it."""
+        return self.said.actor
+
+    @property
+    def reason(self) -> str | None:
+        """Why it was set."""
+        return self.said.reason
+
+    @property
+    def index(self) -> int:  # type: ignore[override]  # hides tuple.index, as in Said
+        """The entry that set it."""
+        return self.said.index
+
+    def __getitem__(self, key: SupportsIndex | slice | str) -> Any:
+        """By position as a tuple, or by name what `to_dict` has under it. Raises KeyError."""
+        return self.to_dict()[key] if isinstance(key, str) else tuple.__getitem__(self, key)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can hold."""
+        return {"field": self.field, "value": to_json(self.value), **self.said.to_dict()}
+
 
 class Blame(NamedTuple):
     """The fields of a row by name. `gone`: the entry that took the row away; then no fields.
@@ -64,13 +87,16 @@ class Blame(NamedTuple):
     fields: tuple[FieldBlame, ...]
     gone: Said | None
 
+    def __getitem__(self, key: SupportsIndex | slice | str) -> Any:
+        """By position as a tuple, or the FieldBlame of a field by its name. Raises KeyError."""
+        if not isinstance(key, str):
+            return tuple.__getitem__(self, key)
+        return {field.field: field for field in self.fields}[key]
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can hold."""
         return {
-            "fields": [
-                {"field": b.field, "value": to_json(b.value), **b.said.to_dict()}
-                for b in self.fields
-            ],
+            "fields": [field.to_dict() for field in self.fields],
             "gone": None if self.gone is None else self.gone.to_dict(),
         }
 

@@ -6,7 +6,7 @@ called at the later of both points, on both sides, so that a renamed field is no
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 from audit.event.values import fields_to_json
 from audit.log.entry import Kind
@@ -39,6 +39,15 @@ class RowChange(NamedTuple):
         if self.before is None:
             return "added"
         return "removed" if self.after is None else "changed"
+
+    def __getitem__(self, key: SupportsIndex | slice | str) -> Any:
+        """By position as a tuple, or by name what `to_dict` has under it. Raises KeyError.
+
+        "key" is another name of "entity_key".
+        """
+        if isinstance(key, str):
+            return self.to_dict()["entity_key" if key == "key" else key]
+        return tuple.__getitem__(self, key)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can hold; the old or the new value of a field may be absent."""

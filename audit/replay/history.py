@@ -1,7 +1,7 @@
 """All versions of one thing: what each event did to it, who said so, when and why."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 from audit.errors import InvalidInput, StoreCorrupt
 from audit.event.row import Change
@@ -58,6 +58,10 @@ class Version(NamedTuple):
     flags: tuple[Flag, ...]
     drift: Drift
     problem: str | None
+
+    def __getitem__(self, key: SupportsIndex | slice | str) -> Any:
+        """By position as a tuple, or by name what `to_dict` has under it. Raises KeyError."""
+        return self.to_dict()[key] if isinstance(key, str) else tuple.__getitem__(self, key)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can hold, spelled as `audit.event.values` does."""

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from datetime import date, datetime
 from typing import NamedTuple
 
-from audit.errors import Ambiguous, InvalidInput, NotFound
+from audit.errors import Ambiguous, InvalidInput, NotFound, StoreCorrupt
 from audit.event.times import (
     MIN_TIME_US,
     days_of_date,
@@ -194,12 +194,30 @@ def cut_at_time(reader: Reader, time_us: int, now_us: int, asked: str | None = N
     for info in reader.logs():
         # The head first: if it is above the cut, everything at or before T was there already.
         head = reader.size(info.log)
-        sizes[info.log] = reader.size_at(info.log, time_us)
+        sizes[info.log] = _size_at(reader, info.log, time_us)
         if head <= sizes[info.log]:
             unsettled.append(info.log)
     in_future = time_us > now_us and len(unsettled) == len(sizes)
     text = format_time(time_us) if asked is None else asked
     return Cut(sizes, time_us, tuple(unsettled), in_future, text, None)
+
+
+def _size_at(reader: Reader, log: int, time_us: int) -> int:
+    """The size at a time, by the store's index and then by the leaves on both sides of the cut.
+
+    Recorded time strictly increases inside the leaves; so these two prove what the index says.
+    """
+    size = reader.size_at(log, time_us)
+    if not reader.complete:
+        return size
+    for located in reader.leaves(log, max(0, size - 1), size + 1):
+        recorded_us = trusted_record(log, located.index, located.leaf).recorded_time_us
+        if (recorded_us <= time_us) != (located.index < size):
+            raise StoreCorrupt(
+                f"entry {log}/{located.index} was recorded at another time than the index says; "
+                "run audit verify"
+            )
+    return size
 
 
 def cut_at_position(reader: Reader, position: Position, asked: str | None = None) -> Cut:

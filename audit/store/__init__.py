@@ -31,14 +31,25 @@ def sqlite_path(url: str) -> Path:
     return Path(path)
 
 
-def open_reader(url: str) -> "SqlReader":
-    """Open a ledger for reading only. Raises StoreMissing, Unavailable, InvalidInput."""
+def open_reader(url: str, sound: bool = False) -> "SqlReader":
+    """Open a ledger for reading only. Raises StoreMissing, Unavailable, InvalidInput.
+
+    With `sound`, also StoreCorrupt when its tables, indexes and views are not as they were made: a
+    verifier does without, to say what is wrong; whoever wants answers does not.
+    """
     path = sqlite_path(url)
     from audit.store.guards import check_guards
     from audit.store.sql_reader import SqlReader
     from audit.store.sqlite import engine_for_reading
 
-    return SqlReader(engine_for_reading(path), url, check_guards)
+    reader = SqlReader(engine_for_reading(path), url, check_guards)
+    if sound:
+        try:
+            reader.require_sound()
+        except BaseException:
+            reader.close()
+            raise
+    return reader
 
 
 def open_store(url: str, create: bool = False, clock: Callable[[], int] = clock_us) -> "SqlStore":

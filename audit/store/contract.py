@@ -192,6 +192,14 @@ class Reader(Protocol):
         """(code, message) of what is wrong with the store's guards: missing or changed ones."""
         ...
 
+    def defects(self) -> list[tuple[str, str]]:
+        """(code, message) of what the store itself contradicts: its schema, its own indexes.
+
+        Codes: `table_replaced` (nothing of it may be read), `schema_changed`, `index_differs`.
+        Reads the whole store.
+        """
+        ...
+
     def close(self) -> None:
         """Release files and connections. Safe to repeat."""
         ...

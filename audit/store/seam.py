@@ -32,6 +32,9 @@ def translate(address: str) -> Iterator[None]:
         raise Unavailable(f"cannot use {address}: {_first_line(error)}") from error
     except OverflowError as error:
         raise Unavailable(f"cannot use {address}: a number is over 64 bits") from error
+    except (UnicodeError, MemoryError) as error:
+        # The driver's own, on text or sizes that no ledger writes.
+        raise StoreCorrupt(f"{address} is broken: {type(error).__name__}") from error
 
 
 def _translated(address: str, error: DBAPIError) -> AuditError:

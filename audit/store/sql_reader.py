@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, Select, and_, func, select
 
-from audit.errors import NotFound
+from audit.errors import NotFound, StoreCorrupt
 from audit.store import tables
 from audit.store.contract import (
     Counts,
@@ -21,6 +21,7 @@ from audit.store.contract import (
     StoredTile,
 )
 from audit.store.seam import translate
+from audit.store.soundness import TABLE_GONE, page_faults, schema_faults
 from audit.tlog.hashing import HASH_BYTES, leaf_hash
 from audit.tlog.merkle import TILE_WIDTH, HashSource
 from audit.tlog.tiles import TileHashes, full_tiles, tile_root
@@ -39,6 +40,13 @@ scan the log along its primary key where an index on what is asked for is there.
 _STORED = tuple(_entries[name] for name in ("index", "leaf")) + tuple(
     column for column in _entries if column.name not in ("log", "index", "leaf")
 )
+
+
+def _blob(value: object) -> bytes:
+    """A byte column's value. bytes() of a number that stands there would be that many zeros."""
+    if type(value) is not bytes:
+        raise StoreCorrupt(f"a byte column holds {type(value).__name__}; run `audit verify`")
+    return value
 
 
 class SqlReader:
@@ -86,7 +94,7 @@ class SqlReader:
         leaf = self._one(query)
         if leaf is None:
             raise NotFound(f"no entry {log}/{index} in {self.address}")
-        return bytes(leaf) if not isinstance(leaf, str) else leaf.encode()
+        return _blob(leaf)
 
     def leaves(self, log: int, start: int = 0, stop: int | None = None) -> Iterator[Located]:
         """See `contract.Reader.leaves`."""
@@ -220,7 +228,7 @@ class SqlReader:
         if stop is not None:
             query = query.where(_position < stop)
         for (key,) in self._rows(query):
-            yield bytes(key).decode(errors="surrogateescape")
+            yield _blob(key).decode(errors="surrogateescape")
 
     def entity_types(self, log: int, stop: int | None = None) -> list[str]:
         """See `contract.Reader.entity_types`: a loose index scan, one seek a type."""
@@ -299,7 +307,7 @@ class SqlReader:
                 columns.log == log, columns.level == level, columns.index == index
             )
         )
-        return None if data is None else bytes(data)
+        return None if data is None else _blob(data)
 
     def tiles(self, log: int) -> Iterator[StoredTile]:
         """See `contract.Reader.tiles`."""
@@ -339,7 +347,7 @@ class SqlReader:
             .where(columns.log == log, columns.level == level)
             .where(columns.index >= first, columns.index < first + count)
         )
-        roots = {index: bytes(root) for index, root in self._rows(query)}
+        roots = {index: _blob(root) for index, root in self._rows(query)}
         for index in range(first, first + count):
             root = roots.get(index)
             yield tile_root(self._hashes(log, level, index, TILE_WIDTH)) if root is None else root
@@ -359,6 +367,28 @@ class SqlReader:
         """See `contract.Reader.warnings`."""
         with translate(self.address), self._engine.connect() as connection:
             return self._check_guards(connection)
+
+    def defects(self) -> list[tuple[str, str]]:
+        """See `contract.Reader.defects`."""
+        with translate(self.address), self._engine.connect() as connection:
+            faults = schema_faults(connection)
+            if any(fault.startswith(TABLE_GONE) for fault in faults):
+                return [("table_replaced", fault) for fault in faults]
+            found = [("schema_changed", fault) for fault in faults]
+            return found + [("index_differs", fault) for fault in page_faults(connection)]
+
+    def require_sound(self) -> None:
+        """Raise StoreCorrupt unless the store is built as a ledger is, and names each log once."""
+        with translate(self.address), self._engine.connect() as connection:
+            faults = schema_faults(connection)
+        if not faults:
+            origins = [info.origin for info in self.logs()]
+            faults = [f"two logs are named {o}" for o in set(origins) if origins.count(o) > 1]
+        if faults:
+            raise StoreCorrupt(
+                f"{self.address} was changed: {faults[0]}; answers from it prove nothing\n"
+                "run `audit verify` to see what is wrong"
+            )
 
     def close(self) -> None:
         """See `contract.Reader.close`."""

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from sqlalchemy import Connection, Engine, insert, select
 
-from audit.errors import InvalidInput
+from audit.errors import InvalidInput, StoreCorrupt
 from audit.event.build import record_event, schema_event
 from audit.event.envelope import encode_event
 from audit.event.schema import builtin
@@ -27,6 +27,7 @@ from audit.store.contract import LOG_OF_THE_LEDGER, Appended, Outcome
 from audit.store.heads import recover_head
 from audit.store.repeats import Repeats
 from audit.store.seam import translate
+from audit.store.soundness import schema_faults
 from audit.store.sql_reader import SqlReader
 from audit.tlog.checkpoint import Checkpoint, sign_checkpoint
 from audit.tlog.keys import Signer
@@ -75,6 +76,12 @@ class SqlStore(SqlReader):
         ):
             if not self._migrated:
                 migrations.migrate(connection, self._clock())
+                faults = schema_faults(connection)
+                if faults:
+                    raise StoreCorrupt(
+                        f"{self.address} was changed: {faults[0]}; nothing is appended to it\n"
+                        "run `audit verify` to see what is wrong"
+                    )
             yield connection
         self._migrated = True
 
@@ -91,6 +98,9 @@ class SqlStore(SqlReader):
                 select(tables.logs.c.origin).where(tables.logs.c.log == LOG_OF_THE_LEDGER)
             ).first()
             if row is None:
+                if connection.execute(select(tables.entries.c.log).limit(1)).first():
+                    # Not a new store: its log 0 was renamed or lost. A second one would hide it.
+                    raise StoreCorrupt(f"{self.address} has entries but no log 0; run audit verify")
                 head = self._open_log(connection, LOG_OF_THE_LEDGER, origin, signer)
             elif row.origin != origin:
                 raise InvalidInput(f"{self.address} already holds the ledger {row.origin}")

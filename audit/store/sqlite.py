@@ -19,6 +19,9 @@ from audit.errors import InvalidInput, StoreMissing, Unavailable
 BUSY_TIMEOUT_MS = 60_000
 """How long a writer waits for its turn; a batch takes milliseconds."""
 
+MAX_VALUE_BYTES = 2_000_000
+"""Largest row: a leaf has at most 65,535 bytes, a checkpoint 1,000,000."""
+
 _HEADER = b"SQLite format 3\x00"
 
 
@@ -84,6 +87,8 @@ def _pool() -> type:
 
 
 def _prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    # A view or an expression in a hostile file could make a value of any size.
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
     cursor = connection.cursor()
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA recursive_triggers = ON")

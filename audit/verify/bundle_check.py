@@ -10,7 +10,7 @@
 8  report       and what is not proven: above all `selection`, that nothing else matched
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from audit.verify.bundle_read import limited
 from audit.verify.bundle_zip import BundleFile
 from audit.verify.external import open_external
 from audit.verify.findings import LogReport, Notes, Report
+from audit.verify.given import GivenCheckpoint, GivenPolicy, given_checkpoints, given_policy
 from audit.verify.ocf import BundleEntry, read_entries
 from audit.verify.policy import NO_QUORUM, Policy
 from audit.verify.steps_checkpoint import Refused, open_note
@@ -34,15 +35,18 @@ from audit.verify.steps_producers import ProducerWalk
 
 
 def verify_bundle(
-    path: Path | str, policy: Policy | None, checkpoints: Sequence[bytes] = ()
+    path: Path | str,
+    policy: GivenPolicy | None,
+    checkpoints: Iterable[GivenCheckpoint] = (),
 ) -> Report:
     """Check a bundle file. Everything wrong with it is in the report.
 
-    `checkpoints` are signed notes that were kept elsewhere. Raises StoreMissing when there is no
-    such file, Unavailable when it may not be read.
+    `checkpoints` are signed notes (or receipts) that were kept elsewhere; `policy` may be the path
+    of its file. Raises StoreMissing when there is no such file, Unavailable when it may not be
+    read, InvalidInput for what was given wrongly.
     """
-    trusted = policy if policy is not None else Policy(description="no policy")
-    return _BundleCheck(Path(path), trusted).run(checkpoints)
+    trusted = given_policy(policy) or Policy(description="no policy")
+    return _BundleCheck(Path(path), trusted).run(given_checkpoints(checkpoints))
 
 
 class _BundleCheck:
@@ -145,6 +149,12 @@ class _LogCheck:
             self._notes.add("checkpoint_origin", None, f"its checkpoint is of {opened.origin}")
             return
         self._checkpoint = opened
+        if described.vkey not in {key.vkey for key in self._policy.keys_of(described.origin)}:
+            self._notes.add(
+                "log_row_differs",
+                None,
+                "the manifest names another key than the policy has for this log",
+            )
         if (opened.size, opened.root) != (described.size, described.root_hash):
             self._notes.add(
                 "bundle_differs", None, "the manifest names another size or root than is signed"

@@ -140,6 +140,8 @@ def parse_manifest(data: bytes) -> Manifest:
     logs = tuple(_log(item) for item in _typed(content, "logs", list))
     if [log.log for log in logs] != sorted({log.log for log in logs}):
         raise FormatError("the manifest's logs are not in order, or one is there twice")
+    if len({log.origin for log in logs}) != len(logs):
+        raise FormatError("the manifest names one log twice")
     query = _typed(content, "query", str)
     members = {
         name: _member(name, value) for name, value in _typed(content, "members", dict).items()

@@ -245,6 +245,10 @@ class BundleReader:
             raise NotFound(f"{self.address} has no proofs for size {size} of log {log}")
         return BundleHashes(size, found.indexes, found.entries, found.described.edge)
 
+    def defects(self) -> list[tuple[str, str]]:
+        """See `contract.Reader.defects`: a file has no schema and no indexes."""
+        return []
+
     def warnings(self) -> list[tuple[str, str]]:
         """See `contract.Reader.warnings`: a file has no guards."""
         return []

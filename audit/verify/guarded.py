@@ -49,6 +49,10 @@ class GuardedReader:
         """See `contract.Reader.stored_entries`."""
         return self._iterate(lambda: self._reader.stored_entries(log, start, stop))
 
+    def defects(self) -> list[tuple[str, str]]:
+        """See `contract.Reader.defects`."""
+        return self._call(self._reader.defects)
+
     def newest_checkpoint(self, log: int) -> StoredCheckpoint | None:
         """See `contract.Reader.newest_checkpoint`."""
         return self._call(lambda: self._reader.newest_checkpoint(log))

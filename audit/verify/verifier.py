@@ -1,6 +1,7 @@
 """Verifying a whole ledger, believing nothing of it. The steps, numbered here and in the code:
 
- 1  trust      the keys are an argument; look-alike keys and changed guards are warnings
+ 1  trust      the keys are an argument; look-alike keys and changed guards are warnings; the
+               store's schema and its indexes must be those of a ledger
  2  logs       what the store has, against the policy and the checkpoints from elsewhere
  3  external   checkpoints from elsewhere: signed by a pinned key; two roots of one size
  4  cut        the newest checkpoint, then the size: what a log once had, it must still have
@@ -21,6 +22,7 @@ tiles, checkpoints and ids: `prefix_content` is then not proven. That the tree b
 that was signed is proven all the same.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from audit.errors import AuditError, InvalidInput
@@ -90,6 +92,7 @@ class _Verification:
         self._progress = progress
         self._notes = Notes()
         self._warnings = Notes()
+        self._twice: set[str] = set()
         self._done = 0
         self._total = 0
 
@@ -101,6 +104,7 @@ class _Verification:
         # 3 external
         external = open_external(checkpoints, self._policy, self._notes)
         checks = self._check_logs(infos, external)
+        self._check_twice([check.origin for check in checks])
         self._check_missing(checks, external)
         # 12 report
         return Report(
@@ -120,16 +124,23 @@ class _Verification:
         try:
             for code, message in self._reader.warnings():
                 self._warnings.add(code, None, message)
+            # The whole of a log is read along its primary key; but every answer to a question comes
+            # through the other indexes, so these must hold the same rows.
+            for code, message in self._reader.defects():
+                self._notes.add(code, None, message)
         except AuditError as error:
             self._notes.add("unreadable", None, str(error))
 
     def _logs(self) -> list[LogInfo]:
+        if self._notes.has("table_replaced"):
+            return []  # what stands in its place may have no end
         try:
             infos = self._reader.logs()
         except AuditError as error:
             self._notes.add("unreadable", None, str(error))
             return []
         wanted = []
+        self._check_twice([i.origin for i in infos[:MAX_LOGS] if type(i.origin) is str])
         for info in infos[:MAX_LOGS]:
             if (type(info.log), type(info.origin), type(info.vkey)) != (int, str, str):
                 self._notes.add("row_malformed", None, "the list of logs holds other types")
@@ -144,6 +155,13 @@ class _Verification:
         if not wanted and not self._notes.has("row_malformed"):
             self._notes.add("empty", None, "the store has no log")
         return wanted
+
+    def _check_twice(self, origins: list[str]) -> None:
+        """Two rows of one origin: as the store names them, and as their checkpoints do."""
+        for origin, count in Counter(origins).items():
+            if count > 1 and origin not in self._twice:
+                self._twice.add(origin)
+                self._notes.add("log_twice", None, f"{count} logs are called {origin!a:.200}")
 
     def _check_logs(
         self, infos: list[LogInfo], external: dict[str, list[Checkpoint]]
@@ -197,8 +215,9 @@ class _Verification:
                     f"a checkpoint from elsewhere covers {external[origin][-1].size:,} entries of "
                     f"{origin}; the store has no such log",
                 )
-            else:
-                self._warnings.add(
+            elif checks:  # without any, it was said already that nothing is there to check
+                # A log whose rows were all dropped must not read as if there was never one.
+                self._notes.add(
                     "log_absent", None, f"the policy names the log {origin}; the store has none"
                 )
 

@@ -137,3 +137,17 @@ def test_a_bad_context_is_refused_on_entering(
     with pytest.raises(error, match=words), context(**given):  # type: ignore[arg-type]
         pytest.fail("entered")
     assert current() == Context()
+
+
+def test_transaction_id_is_another_name_of_transaction() -> None:
+    with context(transaction_id="t1"):
+        assert current().transaction == "t1"
+        with context(transaction="t2", transaction_id="t2"):
+            assert current().transaction == "t2"
+        with context(transaction_id=None):
+            assert current().transaction is None
+    with (
+        pytest.raises(InvalidInput, match="give one"),
+        context(transaction="a", transaction_id="b"),
+    ):
+        pass

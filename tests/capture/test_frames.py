@@ -83,8 +83,18 @@ def test_a_column_that_is_gone_makes_a_full_image(tmp_path: Path) -> None:
 def test_composite_keys(tmp_path: Path) -> None:
     df = pd.DataFrame({"a": ["x", "y"], "b": [1, 2]})
     with Emitter(url(tmp_path)) as emit:
-        emit.frame("item", df, key=["a", "b"])
-    assert sorted(rows(tmp_path, "item")) == ['["x","1"]', '["y","2"]']
+        emit.create("item", ["x", 1], {"a": "x", "b": 1})
+        assert emit.frame("item", df, key=["a", "b"]) == FrameResult(1, 0, 0, 1)
+        for parts in ([1.5, 2.5], [1, None]):
+            with pytest.raises(InvalidInput, match=r"row \d of the frame"):
+                emit.frame("item", pd.DataFrame({"a": ["x", "y"], "b": parts}), key=["a", "b"])
+    assert sorted(rows(tmp_path, "item")) == ['["x",1]', '["y",2]']
+
+
+def test_a_frame_in_a_given_transaction(tmp_path: Path) -> None:
+    with Emitter(url(tmp_path)) as emit:
+        emit.frame("item", pd.DataFrame({"a": [1]}), transaction_id="t1")
+    assert [event.transaction_id for event in events(tmp_path)] == ["t1"]
 
 
 @pytest.mark.parametrize(

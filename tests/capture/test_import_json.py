@@ -54,7 +54,7 @@ def test_snapshots_tell_null_from_absent(tmp_path: Path) -> None:
 def test_composite_keys_and_valid_times(tmp_path: Path) -> None:
     lines = ['{"a": 1, "b": "x", "t": {"$date": "1970-01-02"}}', '{"a": 2, "b": "y", "t": null}']
     load(tmp_path, lines, key="a,b", valid_time="t")
-    assert list(rows(tmp_path, "item")) == ['["1","x"]', '["2","y"]']
+    assert list(rows(tmp_path, "item")) == ['[1,"x"]', '[2,"y"]']
     assert [e.valid_time_us for e in events(tmp_path)] == [86_400_000_000, None]
 
 

@@ -116,3 +116,11 @@ def test_a_damaged_file(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"damaged|Parquet|row|column"):
         load(tmp_path, bytes(data))
     assert events(tmp_path) == []
+
+
+def test_integer_parts_of_a_key_stay_integers(tmp_path: Path) -> None:
+    table = pa.table({"a": ["x", "1"], "b": pa.array([1, 2], pa.int8()), "f": [0.5, 1.0]})
+    load(tmp_path, table, key="a,b")
+    assert sorted(rows(tmp_path, "item")) == ['["1",2]', '["x",1]']
+    with pytest.raises(InvalidInput, match="row 1"):
+        load(tmp_path, table, key="a,f")

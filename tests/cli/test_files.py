@@ -2,6 +2,8 @@
 
 import io
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -52,6 +54,27 @@ def test_a_named_pipe_is_written_directly(tmp_path: Path) -> None:
 def test_a_full_disk_is_told(user: Cli, form: str) -> None:
     ran = user("replay", "user", "--as-of", "6", "-o", "/dev/full", "--format", form, code=3)
     assert "full" in ran.err
+
+
+def test_a_dash_is_stdout(user: Cli, ledger_dir: Path) -> None:
+    assert user("prove", "5", "-o", "-").out == user("prove", "5").out != ""
+    said = user("replay", "user", "--as-of", "6", "-o", "-", "--format", "csv")
+    assert said.out.splitlines()[0] == "entity_key,dpt,name"
+    user("bundle", "entity:user", "-o", "-", "--json", code=2)
+    assert not (ledger_dir / "-").exists()
+
+
+def test_a_bundle_on_stdout_is_the_same_as_in_a_file(user: Cli, ledger_dir: Path) -> None:
+    user("bundle", "entity:user", "-o", "file.zip")
+    with (ledger_dir / "stdout.zip").open("wb") as out:
+        run = [sys.executable, "-m", "audit", "bundle", "entity:user", "-o", "-"]
+        subprocess.run(run, stdout=out, cwd=ledger_dir, check=True, capture_output=False)
+    assert (ledger_dir / "stdout.zip").read_bytes() == (ledger_dir / "file.zip").read_bytes()
+
+
+def test_errors_name_the_file_that_was_asked_for(user: Cli) -> None:
+    said = user("prove", "5", "-o", "none/receipt", code=3).err
+    assert said == "error: cannot use none/receipt: No such file or directory\n"
 
 
 def test_progress_shows_on_a_terminal_and_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:

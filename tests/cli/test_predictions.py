@@ -98,7 +98,11 @@ def test_without_the_artifact_it_cannot_be_run(cli: Cli, prediction: str, ledger
 def test_without_a_policy_it_is_not_verified(cli: Cli, prediction: str, ledger_dir: Path) -> None:
     (ledger_dir / "audit.policy").rename(ledger_dir / "mine.policy")
     ran = cli("replay", f"prediction/{prediction}", "--json", code=1)
-    assert (ran.json["integrity"], ran.json["output"]) == ("UNVERIFIED", "IDENTICAL")
+    assert (ran.json["integrity"], ran.json["output"]) == ("UNVERIFIED", "NOT_REPRODUCIBLE")
+    assert ran.json["reasons"] == ["RECORD_UNVERIFIED"]
+    insisted = cli("replay", f"prediction/{prediction}", "--run-unverified", "--json", code=1)
+    assert (insisted.json["integrity"], insisted.json["output"]) == ("UNVERIFIED", "IDENTICAL")
+    assert "--run-unverified" in cli("replay", "user", "--run-unverified", code=2).err
     named = ("--policy", "mine.policy")
     assert (
         cli("replay", f"prediction/{prediction}", *named, "--json").json["integrity"] == "VERIFIED"

@@ -2,9 +2,12 @@
 
 import json
 import math
+import pickle
+import sqlite3
 import struct
 import sys
 import types
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,16 @@ from sklearn.preprocessing import StandardScaler
 
 from audit.capture.predictor import Predictor, predictor
 from audit.errors import InvalidInput, NotFound
+from audit.event.build import record_event
+from audit.event.envelope import encode_event
+from audit.lineage.integrity import check_integrity
 from audit.lineage.models import ModelVersion
+from audit.lineage.verdict import PredictionReplay
+from audit.log.entry import encode_entry
+from audit.log.record import read_record
+from audit.replay.books import Books
+from audit.replay.points import resolve
+from audit.store import open_reader
 from tests.lineage.common import Case, trained
 
 COLUMNS = ("amount", "late")
@@ -172,8 +184,6 @@ def test_a_byte_of_the_artifact_is_another(case: Case) -> None:
 
 
 def test_an_artifact_that_was_replaced_is_never_unpickled(case: Case) -> None:
-    import pickle
-
     version = case.register(trained())
     score = logged(case, version)
     score(FEATURES)
@@ -245,9 +255,19 @@ def test_without_a_policy_nothing_is_verified(case: Case) -> None:
     score = weighed(case, case.register(WEIGHTS))
     score(FEATURES)
     found = case.replay(score.last_id, policy=None)
-    assert (found.integrity, found.output) == ("UNVERIFIED", "IDENTICAL")
-    assert (found.ok, found.exit_code) == (False, 1)
+    assert_not_run(found)
     assert "no policy" in found.messages[0]
+    found = case.replay(score.last_id, policy=None, run_unverified=True)
+    assert (found.integrity, found.output, found.reasons) == ("UNVERIFIED", "IDENTICAL", ())
+    assert (found.ok, found.exit_code) == (False, 1)
+
+
+def assert_not_run(found: PredictionReplay) -> None:
+    """Digests are compared, which runs nothing; all that needs a run is not answered."""
+    assert (found.integrity, found.output) == ("UNVERIFIED", "NOT_REPRODUCIBLE")
+    assert found.reasons == ("RECORD_UNVERIFIED",)
+    assert (found.model, found.code, found.environment) == ("MATCHES", "MATCHES", "UNKNOWN")
+    assert (found.replayed, found.ok, found.exit_code) == (None, False, 1)
 
 
 def test_a_policy_of_another_log(case: Case) -> None:
@@ -257,11 +277,10 @@ def test_a_policy_of_another_log(case: Case) -> None:
     score = weighed(case, case.register(WEIGHTS))
     score(FEATURES)
     other = Ed25519Signer.from_seed("example.com/other", bytes(32)).verifier.vkey
-    assert case.replay(score.last_id, policy=Policy.from_vkeys([other])).integrity == "UNVERIFIED"
+    assert_not_run(case.replay(score.last_id, policy=Policy.from_vkeys([other])))
 
 
 def test_another_key_under_the_same_name(case: Case) -> None:
-    from audit.store import open_reader
     from audit.tlog.keys import Ed25519Signer
     from audit.verify.policy import Policy
 
@@ -271,7 +290,83 @@ def test_another_key_under_the_same_name(case: Case) -> None:
     with open_reader(case.url) as reader:
         origin = reader.logs()[0].origin
     other = Ed25519Signer.from_seed(origin, bytes(32)).verifier.vkey
-    assert case.replay(score.last_id, policy=Policy.from_vkeys([other])).integrity == "UNVERIFIED"
+    assert_not_run(case.replay(score.last_id, policy=Policy.from_vkeys([other])))
+
+
+def insert(case: Case, event_type: str, **fields: Any) -> str:
+    """Copy the newest event of a type above the last checkpoint, with other fields; its new id."""
+    with open_reader(case.url) as reader:
+        found = [read_record(0, leaf) for _, leaf in reader.leaves(0)]
+        record = [r for r in found if r.event is not None and r.event.type == event_type][-1]
+        data = Books(reader, resolve(reader, None, 0)).decode(record)
+    assert isinstance(data, dict) and record.event is not None
+    forged_id = f"forged-{event_type}"
+    key = record.event.entity_key
+    if event_type == "model.version":
+        key = f"{fields['name']}@{fields['version']}"
+    built = record_event(event_type, {**data, **fields}, event_id="x", source="x")
+    event = record.event._replace(event_id=forged_id, entity_key=key, payload=built.event.payload)
+    entry = record.entry._replace(index=len(found), event=encode_event(event))
+    assert key is not None
+    with closing(sqlite3.connect(case.backend.path)) as connection, connection:
+        connection.execute(
+            "INSERT INTO entries SELECT log, ?, recorded_time_us, kind, type, source, ?, "
+            'entity_type, ?, signature, ? FROM entries WHERE log = 0 AND "index" = ?',
+            (len(found), forged_id.encode(), key.encode(), encode_entry(entry), record.index),
+        )
+    return forged_id
+
+
+def test_rows_above_the_last_checkpoint_never_run(case: Case) -> None:
+    score = weighed(case, case.register(WEIGHTS))
+    score(FEATURES)
+    case.emit.flush()
+    mark = case.backend.path.parent / "unpickled"
+    digest = case.blobs.put(pickle.dumps(Bomb(str(mark))))
+    case.backend.drop_guards()
+    insert(case, "model.version", name="evil", version="1", digest=digest)
+    forged = insert(case, "prediction", model_name="evil", model_version="1", model_digest=digest)
+
+    for policy in (case.policy(), None):
+        found = case.replay(forged, policy=policy)
+        assert (found.output, found.ok, mark.exists()) == ("NOT_REPRODUCIBLE", False, False)
+    assert_not_run(found)
+    for options in ({}, {"run_unverified": True}):
+        found = case.replay(forged, **options)
+        assert (found.integrity, found.reasons) == ("TAMPERED", ("RECORD_TAMPERED",))
+        # A sound prediction leads to no forged model either.
+        found = case.replay(score.last_id, against="evil@1", **options)
+        assert (found.integrity, found.reasons) == ("TAMPERED", ("RECORD_TAMPERED",))
+        assert not mark.exists()
+    # The bomb is a real one: it goes off for who insists.
+    case.replay(forged, policy=None, run_unverified=True)
+    assert mark.exists()
+
+
+def test_what_no_checkpoint_covers_is_unverified_in_an_excerpt(case: Case) -> None:
+    score = weighed(case, case.register(WEIGHTS))
+    score(FEATURES)
+    case.emit.flush()
+    case.backend.drop_guards()
+    case.backend.sql("DELETE FROM checkpoints")
+    with open_reader(case.url) as reader:
+        index = reader.size(0) - 1
+        leaf = reader.leaf(0, index)
+        assert check_integrity(reader, 0, index, case.policy(), leaf).answer == "TAMPERED"
+        reader.complete = False
+        assert check_integrity(reader, 0, index, case.policy(), leaf).answer == "UNVERIFIED"
+
+
+def test_the_bytes_that_are_acted_on_are_proven(case: Case) -> None:
+    score = weighed(case, case.register(WEIGHTS))
+    score(FEATURES)
+    case.emit.flush()
+    with open_reader(case.url) as reader:
+        index = reader.size(0) - 1
+        leaf = reader.leaf(0, index)
+        assert check_integrity(reader, 0, index, case.policy(), leaf).answer == "VERIFIED"
+        other = leaf[:-1] + bytes([leaf[-1] ^ 1])
+        assert check_integrity(reader, 0, index, case.policy(), other).answer == "TAMPERED"
 
 
 def test_an_exception_is_recorded_and_replayed(case: Case) -> None:

@@ -212,6 +212,30 @@ class SqliteAttacker(Attacker):
         self.sql("DROP TABLE entries")
         self.sql("ALTER TABLE loose RENAME TO entries")
 
+    def hide_from_index(self, name: str, index: int) -> None:
+        """Make an index that leaves one entry out, under the text of the whole one."""
+        ((text,),) = self.sql(f"SELECT sql FROM sqlite_master WHERE name = '{name}'")
+        whole, found, condition = text.partition(" WHERE ")
+        narrower = f'"index" <> {index}' + (f" AND ({condition})" if found else "")
+        self.sql(f"DROP INDEX {name}")
+        self.sql(f"{whole} WHERE {narrower}")
+        quoted = text.replace("'", "''")
+        with self._connection() as connection:
+            connection.execute("PRAGMA writable_schema = ON")
+            query = f"UPDATE sqlite_master SET sql = '{quoted}' WHERE name = '{name}'"
+            connection.execute(query)
+
+    def replace_by_endless_view(self, table: str) -> None:
+        """A view that gives rows for ever stands where the table was."""
+        names = [row[1] for row in self.sql(f"PRAGMA table_info({table})")]
+        columns = ", ".join(f'n AS "{name}"' for name in names)
+        self.sql("DROP VIEW signed_records")
+        self.sql(f"DROP TABLE {table}")
+        self.sql(
+            f"CREATE VIEW {table} AS WITH RECURSIVE r(n) AS "
+            f"(SELECT 0 UNION ALL SELECT n + 1 FROM r) SELECT {columns} FROM r"
+        )
+
 
 def flip(data: bytes, at: int) -> bytes:
     """The same bytes with the lowest bit of one turned over."""

@@ -395,7 +395,14 @@ def test_a_value_of_any_type_in_any_column(ledger: Ledger, column: str, value: o
     ((original,),) = ledger.attacker.sql(query)
     ledger.attacker.update_column(200, column, value)
     same = type(value) is type(original) and value == original
-    assert ledger.verify().ok is same
+    assert (beside_the_schema(ledger) == set()) is same
+
+
+def beside_the_schema(ledger: Ledger) -> set[str]:
+    """The codes found, but for the table itself being another one."""
+    report = ledger.verify()
+    assert report.verdict == "tampered"
+    return {finding.code for finding in report.findings} - {"schema_changed"}
 
 
 def test_every_column_as_a_float(ledger: Ledger) -> None:
@@ -406,7 +413,7 @@ def test_every_column_as_a_float(ledger: Ledger) -> None:
         ledger.attacker.update_column(200, column, value)
         tampered(ledger.verify(), "column_differs", 200)
         ledger.attacker.update_column(200, column, int(value))
-    assert ledger.verify().ok
+    assert beside_the_schema(ledger) == set()
 
 
 def test_recorded_time_edited_in_its_column(attacked: Ledger) -> None:
@@ -516,6 +523,17 @@ def test_a_second_log_that_nobody_knows(attacked: Ledger) -> None:
     attacked.attacker.sql("INSERT INTO logs VALUES (1, 'example.com/extra', 'x')")
     report = attacked.verify()
     assert report.verdict is Verdict.CANNOT_TELL and codes(report) == {"empty"}
+
+
+def test_a_second_log_that_holds_the_first_ones_checkpoints(attacked: Ledger) -> None:
+    """Under another name, which its checkpoints do not have."""
+    attacked.attacker.sql("INSERT INTO logs VALUES (1, 'example.com/extra', 'x')")
+    for table in ("checkpoints", "entries", "tiles"):
+        rows = attacked.attacker.sql(f"SELECT * FROM {table} WHERE log = 0")
+        for row in rows or ():
+            marks = ", ".join("?" * len(row))
+            attacked.attacker.sql(f"INSERT INTO {table} VALUES ({marks})", [1, *row[1:]])
+    tampered(attacked.verify(), "log_twice", None)
 
 
 def test_all_checkpoints_deleted(attacked: Ledger) -> None:
@@ -687,3 +705,29 @@ def test_half_the_file(ledger: Ledger, tmp_path: Path, part: float) -> None:
     path.write_bytes(data[: int(len(data) * part)])
     report = verify_file(path)
     assert report is None or not report.ok
+
+
+INDEXES = ["entries_entity", "entries_recorded", "entries_event_id", "entries_special"]
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_an_index_that_leaves_a_row_out(ledger: Ledger, name: str) -> None:
+    """No guard is touched and every leaf is as it was; but answers come through the index."""
+    ledger.attacker.hide_from_index(name, 0 if name == "entries_special" else 200)
+    report = ledger.verify()
+    assert report.verdict == "tampered"
+    assert {finding.code for finding in report.findings} == {"index_differs"}
+
+
+def test_an_index_dropped(ledger: Ledger) -> None:
+    ledger.attacker.sql("DROP INDEX entries_entity")
+    report = ledger.verify()
+    assert {finding.code for finding in report.findings} == {"schema_changed"}
+
+
+@pytest.mark.parametrize("table", ["entries", "logs", "checkpoints", "tiles"])
+def test_a_table_replaced_by_a_view_without_end(ledger: Ledger, table: str) -> None:
+    ledger.attacker.replace_by_endless_view(table)
+    report = ledger.verify()
+    assert report.verdict == "tampered"
+    assert "table_replaced" in {finding.code for finding in report.findings}

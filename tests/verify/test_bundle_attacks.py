@@ -200,6 +200,18 @@ def test_another_origin_in_the_manifest(bundle: Path) -> None:
     tampered(with_note(bundle, note, origin="example.com/other"), "checkpoint_origin", None)
 
 
+def test_another_key_in_the_manifest(bundle: Path) -> None:
+    note = members_of(bundle)["checkpoints/0.note"]
+    tampered(with_note(bundle, note, vkey=STRANGER.verifier.vkey), "log_row_differs", None)
+
+
+def test_one_log_twice_in_the_manifest(bundle: Path) -> None:
+    manifest = json.loads(members_of(bundle)["manifest.json"])
+    manifest["logs"].append({**manifest["logs"][0], "log": 1})
+    with pytest.raises(FormatError, match="one log twice"):
+        parse_manifest(json.dumps(manifest).encode())
+
+
 @pytest.mark.parametrize("note", [b"", b"junk", b"\xff\xfe", b"x\n" * 100])
 def test_a_checkpoint_that_is_none(bundle: Path, note: bytes) -> None:
     tampered(with_note(bundle, note), "checkpoint_malformed", None)

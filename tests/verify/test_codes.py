@@ -3,12 +3,19 @@
 import ast
 from pathlib import Path
 
+import audit.ledger.evidence
 import audit.verify
 from audit.verify.codes import CANNOT_TELL, NOT_PROVEN, TAMPERED, WARNINGS, meaning
 
-SOURCES = sorted(Path(audit.verify.__file__).parent.glob("*.py"))
+SOURCES = [
+    *sorted(Path(audit.verify.__file__).parent.glob("*.py")),
+    Path(audit.ledger.evidence.__file__),
+]
 KNOWN = TAMPERED.keys() | CANNOT_TELL.keys() | WARNINGS.keys()
-FROM_THE_STORE = {"guard_changed", "guard_missing", "guard_unknown"}
+FROM_THE_STORE = {
+    *("guard_changed", "guard_missing", "guard_unknown"),
+    *("index_differs", "schema_changed", "table_replaced"),
+}
 
 
 def literals() -> set[str]:

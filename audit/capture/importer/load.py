@@ -69,10 +69,11 @@ def import_file(
     """Import a CSV, JSONL or Parquet file: a create for a new key, a full update for a known one.
 
     `key`: the key's column, or several (`A,B` or a list: the key is then the JSON array of their
-    strings). `valid_time`: a column of RFC 3339 times or dates; null means none. `snapshot`: the
-    file is the full state of the dataset, so that rows that are not in it are deleted. `format`:
-    csv, jsonl or parquet, when the file's ending does not say. `progress`: called with bytes done
-    and in total. Raises InvalidInput and LimitExceeded with the file's line, NotFound, Unavailable,
+    strings and integers; a CSV file has strings). `valid_time`: a column of RFC 3339 times or
+    dates; null means none. `snapshot`: the file is the full state of the dataset, so that rows that
+    are not in it are deleted. `format`: csv, jsonl or parquet, when the file's ending does not say.
+    `progress`: called with bytes done and in total. Raises InvalidInput and LimitExceeded with the
+    file's line, NotFound, Unavailable,
     StoreCorrupt.
     """
     with Source(path_or_stream, progress) as opened:

@@ -47,15 +47,15 @@ class KeyColumns(NamedTuple):
         return tuple(_position(header, column, name) for column in self.names)
 
     def of_fields(self, fields: dict[str, Any]) -> str:
-        """The key of a row: a composite one is the JSON array of its parts as strings."""
+        """The key of a row: a composite one is the JSON array of its parts, 1 apart from "1"."""
         parts = []
         for column in self.names:
             if column not in fields:
                 raise InvalidInput(f"there is no key column {column}; {_listed(list(fields))}")
             if fields[column] is None:
                 raise InvalidInput(f"the key column {column} is null")
-            parts.append(key_text(fields[column]))
-        return parts[0] if len(parts) == 1 else key_text(parts)
+            parts.append(fields[column])
+        return key_text(parts[0] if len(parts) == 1 else parts)
 
 
 def _position(header: Sequence[str], column: str, name: str) -> int:
