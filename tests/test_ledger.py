@@ -238,3 +238,19 @@ def test_what_was_asked_wrongly_is_told(
     assert callable(call)
     with pytest.raises(error):
         call(ledger)
+
+
+def test_a_large_ledger_is_not_linted_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path}/audit.db"
+    with audit.Emitter(url) as emit:
+        emit.create("user", "1", {})
+        emit.create("user", "01", {})
+    with audit.Ledger(url) as ledger:
+        codes = {finding.code for finding in ledger.verify().warnings}
+        assert codes == {"look_alike_key"}
+        monkeypatch.setattr("audit.ledger.evidence.MAX_LINTED_ENTRIES", 3)
+        report = ledger.verify()
+        assert report.ok
+        assert {finding.code for finding in report.warnings} == {"not_linted"}

@@ -45,8 +45,8 @@ class Checked(NamedTuple):
 def check_answer(reader: Reader, what: str, cut: Cut, policy: Policy | None) -> Checked:
     """Check every entry that the dataset or row `what` at a cut is made from.
 
-    Each leaf must lead, by its inclusion proof, to a checkpoint that a key of the policy signed.
-    That the store's indexes left no entry out is not shown by this; `Ledger.verify` shows it.
+    Each leaf must lead, by its inclusion proof, to a checkpoint that a key of the policy signed;
+    and the database must find that its indexes leave no entry out: that reads the whole store.
     """
     if policy is None:
         return Checked(0, None, "no policy says whose signatures to trust")
@@ -54,6 +54,8 @@ def check_answer(reader: Reader, what: str, cut: Cut, policy: Policy | None) -> 
     count = 0
     position: Position | None = None
     try:
+        for _, message in reader.defects():
+            return Checked(0, None, message)
         for log, positions in groupby(used, key=lambda found: found[0]):
             tree = _Tree(reader, log, cut.size(log), policy)
             for position in positions:

@@ -33,6 +33,7 @@ from audit.verify.verifier import Progress, unreadable, verify
 if TYPE_CHECKING:
     from audit.verify.bundle import Written
 
+MAX_LINTED_ENTRIES = 50_000
 _RECEIPT_HEAD = HEADER.encode() + b"\n"
 
 MAX_KEYS_NAMED = 5
@@ -68,7 +69,8 @@ def verify_ledger(
 ) -> Report:
     """Verify the whole of a store or a bundle. A file that is no ledger is `cannot_tell`.
 
-    When the whole of a store is sound, drift and keys that look alike are among the warnings.
+    When the whole of a store is sound, drift and keys that look alike are among the warnings, up to
+    MAX_LINTED_ENTRIES: that replays every dataset, which costs more than verifying it.
 
     Raises StoreMissing when there is none, Unavailable, and InvalidInput for a wrong argument.
     """
@@ -99,6 +101,15 @@ def _with_oddities(reader: Reader, report: Report) -> Report:
     cut = Cut(sizes, None, (), False, "HEAD", None)
     drift = {log.log: Notes(log.origin) for log in report.logs}
     general = Notes()
+    entries = sum(sizes.values())
+    if entries > MAX_LINTED_ENTRIES:
+        general.add(
+            "not_linted",
+            None,
+            f"drift and keys that look alike were not looked for: {entries:,} entries are over "
+            f"{MAX_LINTED_ENTRIES:,}; `audit history` shows them for one row",
+        )
+        return replace(report, general_warnings=report.general_warnings + general.listed())
     # Whether the ledger is sound was said: what cannot be replayed has no drift to tell of.
     with suppress(AuditError):
         for entity_type in datasets(reader):

@@ -10,6 +10,7 @@ from functools import cache
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import StaticPool
 
+from audit.errors import StoreCorrupt
 from audit.store import migrations, tables
 
 MAX_SCHEMA_ROWS = 10_000
@@ -66,3 +67,21 @@ def page_faults(connection: Connection) -> list[str]:
     """What the database says when it compares all pages, tables and indexes. Reads everything."""
     rows = connection.exec_driver_sql(f"PRAGMA integrity_check({MAX_REPORTED})")
     return [line for (line,) in rows if line != "ok"]
+
+
+def defects(connection: Connection) -> list[tuple[str, str]]:
+    """See `contract.Reader.defects`."""
+    faults = schema_faults(connection)
+    if any(fault.startswith(TABLE_GONE) for fault in faults):
+        return [("table_replaced", fault) for fault in faults]
+    found = [("schema_changed", fault) for fault in faults]
+    return found + [("index_differs", fault) for fault in page_faults(connection)]
+
+
+def refuse(address: str, faults: list[str]) -> None:
+    """Raise StoreCorrupt when there are faults: nothing is read from, or added to, such a store."""
+    if faults:
+        raise StoreCorrupt(
+            f"{address} was changed: {faults[0]}; answers from it prove nothing\n"
+            "run `audit verify` to see what is wrong"
+        )

@@ -21,7 +21,7 @@ from audit.store.contract import (
     StoredTile,
 )
 from audit.store.seam import translate
-from audit.store.soundness import TABLE_GONE, page_faults, schema_faults
+from audit.store.soundness import defects, refuse, schema_faults
 from audit.tlog.hashing import HASH_BYTES, leaf_hash
 from audit.tlog.merkle import TILE_WIDTH, HashSource
 from audit.tlog.tiles import TileHashes, full_tiles, tile_root
@@ -371,11 +371,7 @@ class SqlReader:
     def defects(self) -> list[tuple[str, str]]:
         """See `contract.Reader.defects`."""
         with translate(self.address), self._engine.connect() as connection:
-            faults = schema_faults(connection)
-            if any(fault.startswith(TABLE_GONE) for fault in faults):
-                return [("table_replaced", fault) for fault in faults]
-            found = [("schema_changed", fault) for fault in faults]
-            return found + [("index_differs", fault) for fault in page_faults(connection)]
+            return defects(connection)
 
     def require_sound(self) -> None:
         """Raise StoreCorrupt unless the store is built as a ledger is, and names each log once."""
@@ -384,11 +380,7 @@ class SqlReader:
         if not faults:
             origins = [info.origin for info in self.logs()]
             faults = [f"two logs are named {o}" for o in set(origins) if origins.count(o) > 1]
-        if faults:
-            raise StoreCorrupt(
-                f"{self.address} was changed: {faults[0]}; answers from it prove nothing\n"
-                "run `audit verify` to see what is wrong"
-            )
+        refuse(self.address, faults)
 
     def close(self) -> None:
         """See `contract.Reader.close`."""

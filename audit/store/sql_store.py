@@ -27,7 +27,7 @@ from audit.store.contract import LOG_OF_THE_LEDGER, Appended, Outcome
 from audit.store.heads import recover_head
 from audit.store.repeats import Repeats
 from audit.store.seam import translate
-from audit.store.soundness import schema_faults
+from audit.store.soundness import refuse, schema_faults
 from audit.store.sql_reader import SqlReader
 from audit.tlog.checkpoint import Checkpoint, sign_checkpoint
 from audit.tlog.keys import Signer
@@ -76,12 +76,7 @@ class SqlStore(SqlReader):
         ):
             if not self._migrated:
                 migrations.migrate(connection, self._clock())
-                faults = schema_faults(connection)
-                if faults:
-                    raise StoreCorrupt(
-                        f"{self.address} was changed: {faults[0]}; nothing is appended to it\n"
-                        "run `audit verify` to see what is wrong"
-                    )
+                refuse(self.address, schema_faults(connection))
             yield connection
         self._migrated = True
 

@@ -67,6 +67,7 @@ WARNINGS = {
     "guard_missing": "A guard that keeps the tables append-only is gone.",
     "guard_unknown": "A trigger acts on the store that the ledger did not make.",
     "look_alike_key": "Two keys look alike: of the policy, or of a dataset's rows.",
+    "not_linted": "The ledger is too large to look for drift and look-alike keys on the way.",
     "producer_key_out_of_range": "A producer's key was used outside the range the policy gives it.",
 }
 """Warning code -> what it means. Warnings leave the verdict alone."""
