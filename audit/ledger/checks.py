@@ -54,7 +54,7 @@ def check_answer(reader: Reader, what: str, cut: Cut, policy: Policy | None) -> 
     count = 0
     position: Position | None = None
     try:
-        for _, message in reader.defects():
+        for _, message in (*reader.defects(), *reader.index_defects()):
             return Checked(0, None, message)
         for log, positions in groupby(used, key=lambda found: found[0]):
             tree = _Tree(reader, log, cut.size(log), policy)

@@ -193,10 +193,16 @@ class Reader(Protocol):
         ...
 
     def defects(self) -> list[tuple[str, str]]:
-        """(code, message) of what the store itself contradicts: its schema, its own indexes.
+        """(code, message) of what is not built as in a ledger; reads no entry.
 
-        Codes: `table_replaced` (nothing of it may be read), `schema_changed`, `index_differs`.
-        Reads the whole store.
+        Codes: `table_replaced` (nothing of it may be read), `schema_changed`.
+        """
+        ...
+
+    def index_defects(self) -> list[tuple[str, str]]:
+        """(`index_differs`, message) where an index has other rows than its table has.
+
+        Reads the whole store, without holding the interpreter: it may run in a thread of its own.
         """
         ...
 

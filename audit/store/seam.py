@@ -1,4 +1,4 @@
-"""The one place where a database's errors become ours."""
+"""The one place where a database's errors, and values of wrong types, become ours."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,3 +58,10 @@ def _reason(error: DBAPIError) -> str:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).split("\n", 1)[0] or type(error).__name__)[:300]
+
+
+def byte_column(value: object) -> bytes:
+    """A byte column's value. bytes() of a number that stands there would be that many zeros."""
+    if type(value) is not bytes:
+        raise StoreCorrupt(f"a byte column holds {type(value).__name__}; run `audit verify`")
+    return value

@@ -74,8 +74,7 @@ def defects(connection: Connection) -> list[tuple[str, str]]:
     faults = schema_faults(connection)
     if any(fault.startswith(TABLE_GONE) for fault in faults):
         return [("table_replaced", fault) for fault in faults]
-    found = [("schema_changed", fault) for fault in faults]
-    return found + [("index_differs", fault) for fault in page_faults(connection)]
+    return [("schema_changed", fault) for fault in faults]
 
 
 def refuse(address: str, faults: list[str]) -> None:

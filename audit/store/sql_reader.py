@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, Select, and_, func, select
 
-from audit.errors import NotFound, StoreCorrupt
+from audit.errors import NotFound
 from audit.store import tables
 from audit.store.contract import (
     Counts,
@@ -20,8 +20,8 @@ from audit.store.contract import (
     StoredEntry,
     StoredTile,
 )
-from audit.store.seam import translate
-from audit.store.soundness import defects, refuse, schema_faults
+from audit.store.seam import byte_column, translate
+from audit.store.soundness import defects, page_faults, refuse, schema_faults
 from audit.tlog.hashing import HASH_BYTES, leaf_hash
 from audit.tlog.merkle import TILE_WIDTH, HashSource
 from audit.tlog.tiles import TileHashes, full_tiles, tile_root
@@ -40,13 +40,6 @@ scan the log along its primary key where an index on what is asked for is there.
 _STORED = tuple(_entries[name] for name in ("index", "leaf")) + tuple(
     column for column in _entries if column.name not in ("log", "index", "leaf")
 )
-
-
-def _blob(value: object) -> bytes:
-    """A byte column's value. bytes() of a number that stands there would be that many zeros."""
-    if type(value) is not bytes:
-        raise StoreCorrupt(f"a byte column holds {type(value).__name__}; run `audit verify`")
-    return value
 
 
 class SqlReader:
@@ -94,7 +87,7 @@ class SqlReader:
         leaf = self._one(query)
         if leaf is None:
             raise NotFound(f"no entry {log}/{index} in {self.address}")
-        return _blob(leaf)
+        return byte_column(leaf)
 
     def leaves(self, log: int, start: int = 0, stop: int | None = None) -> Iterator[Located]:
         """See `contract.Reader.leaves`."""
@@ -228,7 +221,7 @@ class SqlReader:
         if stop is not None:
             query = query.where(_position < stop)
         for (key,) in self._rows(query):
-            yield _blob(key).decode(errors="surrogateescape")
+            yield byte_column(key).decode(errors="surrogateescape")
 
     def entity_types(self, log: int, stop: int | None = None) -> list[str]:
         """See `contract.Reader.entity_types`: a loose index scan, one seek a type."""
@@ -307,7 +300,7 @@ class SqlReader:
                 columns.log == log, columns.level == level, columns.index == index
             )
         )
-        return None if data is None else _blob(data)
+        return None if data is None else byte_column(data)
 
     def tiles(self, log: int) -> Iterator[StoredTile]:
         """See `contract.Reader.tiles`."""
@@ -347,7 +340,7 @@ class SqlReader:
             .where(columns.log == log, columns.level == level)
             .where(columns.index >= first, columns.index < first + count)
         )
-        roots = {index: _blob(root) for index, root in self._rows(query)}
+        roots = {index: byte_column(root) for index, root in self._rows(query)}
         for index in range(first, first + count):
             root = roots.get(index)
             yield tile_root(self._hashes(log, level, index, TILE_WIDTH)) if root is None else root
@@ -372,6 +365,11 @@ class SqlReader:
         """See `contract.Reader.defects`."""
         with translate(self.address), self._engine.connect() as connection:
             return defects(connection)
+
+    def index_defects(self) -> list[tuple[str, str]]:
+        """See `contract.Reader.index_defects`."""
+        with translate(self.address), self._engine.connect() as connection:
+            return [("index_differs", fault) for fault in page_faults(connection)]
 
     def require_sound(self) -> None:
         """Raise StoreCorrupt unless the store is built as a ledger is, and names each log once."""

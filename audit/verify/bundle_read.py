@@ -246,7 +246,11 @@ class BundleReader:
         return BundleHashes(size, found.indexes, found.entries, found.described.edge)
 
     def defects(self) -> list[tuple[str, str]]:
-        """See `contract.Reader.defects`: a file has no schema and no indexes."""
+        """See `contract.Reader.defects`: a file has no schema."""
+        return []
+
+    def index_defects(self) -> list[tuple[str, str]]:
+        """See `contract.Reader.index_defects`: a file has no indexes."""
         return []
 
     def warnings(self) -> list[tuple[str, str]]:

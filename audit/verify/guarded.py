@@ -53,6 +53,10 @@ class GuardedReader:
         """See `contract.Reader.defects`."""
         return self._call(self._reader.defects)
 
+    def index_defects(self) -> list[tuple[str, str]]:
+        """See `contract.Reader.index_defects`."""
+        return self._call(self._reader.index_defects)
+
     def newest_checkpoint(self, log: int) -> StoredCheckpoint | None:
         """See `contract.Reader.newest_checkpoint`."""
         return self._call(lambda: self._reader.newest_checkpoint(log))

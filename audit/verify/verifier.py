@@ -24,6 +24,7 @@ that was signed is proven all the same.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from audit.errors import AuditError, InvalidInput
 from audit.store.contract import LogInfo, Reader
@@ -103,7 +104,14 @@ class _Verification:
         infos = self._logs()
         # 3 external
         external = open_external(checkpoints, self._policy, self._notes)
-        checks = self._check_logs(infos, external)
+        # The whole of a log is read along its primary key; but every answer to a question comes
+        # through the other indexes, so these must hold the same rows. The database compares them
+        # meanwhile, on another processor where there is one.
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            comparing = beside.submit(self._index_defects)
+            checks = self._check_logs(infos, external)
+            for code, message in comparing.result():
+                self._notes.add(code, None, message)
         self._check_twice([check.origin for check in checks])
         self._check_missing(checks, external)
         # 12 report
@@ -124,12 +132,18 @@ class _Verification:
         try:
             for code, message in self._reader.warnings():
                 self._warnings.add(code, None, message)
-            # The whole of a log is read along its primary key; but every answer to a question comes
-            # through the other indexes, so these must hold the same rows.
             for code, message in self._reader.defects():
                 self._notes.add(code, None, message)
         except AuditError as error:
             self._notes.add("unreadable", None, str(error))
+
+    def _index_defects(self) -> list[tuple[str, str]]:
+        if self._notes.has("table_replaced"):
+            return []
+        try:
+            return self._reader.index_defects()
+        except AuditError as error:
+            return [("unreadable", str(error))]
 
     def _logs(self) -> list[LogInfo]:
         if self._notes.has("table_replaced"):

@@ -1,8 +1,8 @@
 module attestory.test/interop
 
-go 1.22.0
+go 1.19
 
 require (
 	github.com/transparency-dev/merkle v0.0.2
-	golang.org/x/mod v0.21.0
+	golang.org/x/mod v0.17.0
 )

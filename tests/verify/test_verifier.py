@@ -319,6 +319,9 @@ class MadeReader(Reader):
     def defects(self) -> list[tuple[str, str]]:
         return []
 
+    def index_defects(self) -> list[tuple[str, str]]:
+        return []
+
 
 def signer_of(number: int) -> Signer:
     return Ed25519Signer.from_seed(f"example.com/log/{number}", bytes([number + 1]) * 32)
