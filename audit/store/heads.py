@@ -43,10 +43,8 @@ def recover_head(
             f"log {log} of {reader.address} has {checkpoint.size} entries, this writer sealed "
             f"{believed.size}: it was rolled back; restore the newer copy, then open it again"
         )
-    head = None
     if believed is not None and checkpoint.size - believed.size <= FOLLOW_LIMIT:
-        found = _leaves(connection, log, believed.size, checkpoint.size)
-        head = follow(believed, found)
+        head = follow(believed, _leaves(connection, log, believed.size, checkpoint.size))
     else:
         head = _from_tiles(reader, connection, log, checkpoint.size)
     if head.size != checkpoint.size or head.edge.root() != checkpoint.root:

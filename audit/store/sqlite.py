@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from audit.errors import InvalidInput, StoreMissing, Unavailable
 
@@ -74,16 +74,10 @@ def _engine(uri: str, create: bool) -> Engine:
             check_same_thread=False,
         )
 
-    engine = create_engine("sqlite://", creator=connect, poolclass=_pool())
+    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool)
     event.listen(engine, "connect", _prepare_create if create else _prepare)
     event.listen(engine, "begin", _begin)
     return engine
-
-
-def _pool() -> type:
-    from sqlalchemy.pool import QueuePool
-
-    return QueuePool
 
 
 def _prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
