@@ -25,7 +25,7 @@ test: $(VENV)/.installed-test
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy --strict audit
+	$(BIN)/mypy --strict audit consumers
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
@@ -34,7 +34,7 @@ bench: $(VENV)/.installed-test
 
 clean:
 	rm -rf build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	find audit tests -type d -name __pycache__ -prune -exec rm -rf {} +
+	find audit consumers tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean
 	rm -rf $(VENV)

@@ -45,9 +45,11 @@ RECORD_TYPES = frozenset(
 CONTROL_TYPES = frozenset(
     {
         "log.opened",
+        "log.added",
         "key.registered",
         "key.revoked",
         "key.rotated",
+        "source.accepted",
         "source.skipped",
         "ledger.heads",
     }

@@ -38,11 +38,11 @@ def open_reader(url: str, sound: bool = False) -> "SqlReader":
     verifier does without, to say what is wrong; whoever wants answers does not.
     """
     path = sqlite_path(url)
-    from audit.store.guards import check_guards
     from audit.store.sql_reader import SqlReader
     from audit.store.sqlite import engine_for_reading
+    from audit.store.sqlite_database import SQLITE
 
-    reader = SqlReader(engine_for_reading(path), url, check_guards)
+    reader = SqlReader(engine_for_reading(path), url, SQLITE)
     if sound:
         try:
             reader.require_sound()
@@ -59,13 +59,11 @@ def open_store(url: str, create: bool = False, clock: Callable[[], int] = clock_
     Raises StoreMissing, Unavailable, InvalidInput.
     """
     path = sqlite_path(url)
-    from audit.store.guards import check_guards
     from audit.store.sql_store import SqlStore
     from audit.store.sqlite import engine_for_writing
-    from audit.store.sqlite_bulk import SqliteBulk
+    from audit.store.sqlite_database import SQLITE
 
-    engine = engine_for_writing(path, create)
-    return SqlStore(engine, url, check_guards, SqliteBulk(), clock)
+    return SqlStore(engine_for_writing(path, create), url, SQLITE, clock)
 
 
 def _without_password(url: str) -> str:

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
 from audit.log.intake import Message
+from audit.log.source import SourceBatch
 from audit.tlog.keys import Signer
 from audit.tlog.merkle import HashSource
 
@@ -248,6 +249,32 @@ class Appended(NamedTuple):
     checkpoint: bytes | None
 
 
+class Lease(NamedTuple):
+    """A writer's right to append what one source holds to one log, until somebody claims it anew.
+
+    `next_offset` is where the log itself says that the source is read on; 0 when it holds none.
+    """
+
+    log: int
+    epoch: int
+    next_offset: int
+
+
+class AppendedFrom(NamedTuple):
+    """The answer to one append from a source.
+
+    `outcomes`: of the messages from the log's own position on, in order; those before it were
+    sealed earlier and are not judged again. `skipped`: offsets that got no entry of their own.
+    `checkpoint` is None when nothing was written.
+    """
+
+    outcomes: list[Outcome]
+    size: int
+    checkpoint: bytes | None
+    next_offset: int
+    skipped: int
+
+
 class Store(Reader, Protocol):
     """Reads and appends."""
 
@@ -270,4 +297,24 @@ class Store(Reader, Protocol):
 
     def append_control(self, log: int, events: Sequence[bytes], signer: Signer) -> Appended:
         """Seal what the ledger itself says, as CONTROL entries."""
+        ...
+
+    def open_log(self, log: int, origin: str, signer: Signer) -> bool:
+        """Begin a further log. True when this call made it, False when it was there.
+
+        Raises InvalidInput when number or origin belong to another log, or the key differs.
+        """
+        ...
+
+    def claim(self, log: int) -> Lease:
+        """Take the right to append from a source; whoever had it before is fenced from now on."""
+        ...
+
+    def append_from(self, lease: Lease, batch: SourceBatch, signer: Signer) -> AppendedFrom:
+        """Seal what was read of a source, in one transaction; account for every offset.
+
+        The position is read from the log, under its lock: messages before it are dropped. Raises
+        Fenced when the log was claimed by somebody else since, InvalidInput when the log is of
+        another source, and as `append`.
+        """
         ...

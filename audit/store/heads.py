@@ -44,7 +44,7 @@ def recover_head(
             f"{believed.size}: it was rolled back; restore the newer copy, then open it again"
         )
     if believed is not None and checkpoint.size - believed.size <= FOLLOW_LIMIT:
-        head = follow(believed, _leaves(connection, log, believed.size, checkpoint.size))
+        head = follow(believed, leaves_of(connection, log, believed.size, checkpoint.size))
     else:
         head = _from_tiles(reader, connection, log, checkpoint.size)
     if head.size != checkpoint.size or head.edge.root() != checkpoint.root:
@@ -82,7 +82,8 @@ def _newest_checkpoint(
     return checkpoint
 
 
-def _leaves(connection: Connection, log: int, start: int, stop: int) -> list[bytes]:
+def leaves_of(connection: Connection, log: int, start: int, stop: int) -> list[bytes]:
+    """The leaves of a log from an index up to another, in order."""
     columns = tables.entries.c
     if start == stop:
         return []
@@ -95,7 +96,7 @@ def _leaves(connection: Connection, log: int, start: int, stop: int) -> list[byt
 
 
 def _from_tiles(reader: "SqlReader", connection: Connection, log: int, size: int) -> Head:
-    (last,) = _leaves(connection, log, size - 1, size) or (b"",)
+    (last,) = leaves_of(connection, log, size - 1, size) or (b"",)
     try:
         entry = decode_entry(last)
         edge = TreeEdge.from_levels(size, reader.edge_levels(log, size))

@@ -11,18 +11,26 @@ from sqlalchemy import Connection, func, insert, inspect, select
 
 from audit.errors import InvalidInput
 from audit.store import tables
-from audit.store.guards import create_guards
+from audit.store.database import Database
 
-Step = Callable[[Connection], None]
-
-
-def _version_1(connection: Connection) -> None:
-    tables.metadata.create_all(connection, checkfirst=False)
-    connection.exec_driver_sql(tables.SIGNED_RECORDS)
-    create_guards(connection)
+Step = Callable[[Connection, Database], None]
 
 
-STEPS: tuple[Step, ...] = (_version_1,)
+def _version_1(connection: Connection, database: Database) -> None:
+    """The append-only tables, their view and their guards."""
+    tables.metadata.create_all(connection, tables=tables.APPEND_ONLY, checkfirst=False)
+    database.create_view(connection)
+    database.create_guards(connection)
+
+
+def _version_2(connection: Connection, database: Database) -> None:
+    """Leases: which writer may append to a log."""
+    tables.metadata.create_all(connection, tables=[tables.leases], checkfirst=False)
+    for (log,) in connection.execute(select(tables.logs.c.log)).all():
+        connection.execute(insert(tables.leases).values(log=log, epoch=0))
+
+
+STEPS: tuple[Step, ...] = (_version_1, _version_2)
 """Step n brings a store from version n to version n + 1."""
 
 
@@ -45,13 +53,14 @@ def check_version(connection: Connection) -> int:
     return version
 
 
-def migrate(connection: Connection, now_us: int) -> None:
+def migrate(connection: Connection, database: Database, now_us: int) -> None:
     """Run the steps that the store lacks, inside the caller's transaction.
 
     A crash in between leaves the store as it was: the transaction holds all of it.
     """
+    database.lock_schema(connection)
     for version in range(check_version(connection), len(STEPS)):
-        STEPS[version](connection)
+        STEPS[version](connection, database)
         connection.execute(
             insert(tables.schema_versions).values(version=version + 1, applied_us=now_us)
         )

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 from sqlalchemy import Connection, select
 
-from audit.event.envelope import same_event
+from audit.event.envelope import decode_event, same_event
 from audit.log.entry import decode_entry
 from audit.log.intake import CONFLICT_REASON, Incoming, Message, quarantine
+from audit.log.source import Accounts
 from audit.store import tables
-from audit.store.contract import Status
+from audit.store.contract import Outcome, Status
 
 _Key = tuple[bytes | None, bytes | None]
 """The columns (source, event_id); for what is quarantined (None, SHA-256 of the bytes)."""
@@ -53,6 +54,37 @@ class Repeats:
         if item.is_quarantined or same_event(self._bytes_at(first), item.draft.event):
             return Status.DUPLICATE, first, None
         return self._conflict(item, first, next_index)
+
+    def judge_all(
+        self, log: int, incoming: Sequence[Incoming], size: int, accounts: Accounts
+    ) -> tuple[list[Incoming], list[Outcome]]:
+        """Judge messages of a source: (what to seal from index `size` on, an outcome for each)."""
+        fresh: list[Incoming] = []
+        outcomes: list[Outcome] = []
+        for item in incoming:
+            assert item.draft.source is not None
+            offset = item.draft.source.offset
+            status, index, kept = self.judge(item, size + len(fresh))
+            outcomes.append(Outcome(status, log, index))
+            if kept is not None:
+                fresh.append(kept)
+                accounts.entry(offset)
+                continue
+            accounts.duplicate(offset, index)
+            producer = self._other_producer(item, index)
+            if producer is not None:
+                accounts.producers.append(producer)
+        return fresh, outcomes
+
+    def _other_producer(self, item: Incoming, first: int) -> tuple[str, int] | None:
+        """(producer id, sequence) of a repeat that is not the same message sent again."""
+        data = item.draft.event
+        if item.is_quarantined or data == self._bytes_at(first):
+            return None
+        event = decode_event(data)
+        if event.producer_id is None or event.producer_sequence is None:
+            return None
+        return event.producer_id, event.producer_sequence
 
     def _conflict(
         self, item: Incoming, first: int, next_index: int

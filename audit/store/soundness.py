@@ -12,6 +12,7 @@ from sqlalchemy.pool import StaticPool
 
 from audit.errors import StoreCorrupt
 from audit.store import migrations, tables
+from audit.store.database import Database
 
 MAX_SCHEMA_ROWS = 10_000
 TABLE_GONE = "there is no table "
@@ -27,12 +28,12 @@ _Schema = dict[tuple[str, str], tuple[str, str | None]]
 
 
 @cache
-def _expected(version: int) -> _Schema:
+def _expected(version: int, database: Database) -> _Schema:
     """The schema of a new store of this version, as SQLite itself spells it."""
     engine = create_engine("sqlite://", poolclass=StaticPool)
     with engine.begin() as connection:
         for step in migrations.STEPS[:version]:
-            step(connection)
+            step(connection, database)
         return _schema(connection)
 
 
@@ -41,13 +42,13 @@ def _schema(connection: Connection) -> _Schema:
     return {(str(type_), str(name)): (str(table), sql) for type_, name, table, sql in rows}
 
 
-def schema_faults(connection: Connection) -> list[str]:
+def schema_faults(connection: Connection, database: Database) -> list[str]:
     """In what the schema is not the one that the migrations make; empty when it is. Cheap."""
     found = _schema(connection)
     if ("table", "schema_versions") not in found:
         return [f"{TABLE_GONE}schema_versions"]
     version = min(migrations.version_of(connection), len(migrations.STEPS))
-    expected = _expected(version)
+    expected = _expected(version, database)
     faults = [f"{_GONE[type_]}{name}" for type_, name in sorted(expected.keys() - found.keys())]
     # Somebody's own view or table beside ours is his business; an index would be read by ours.
     faults += [
@@ -69,9 +70,8 @@ def page_faults(connection: Connection) -> list[str]:
     return [line for (line,) in rows if line != "ok"]
 
 
-def defects(connection: Connection) -> list[tuple[str, str]]:
-    """See `contract.Reader.defects`."""
-    faults = schema_faults(connection)
+def defects(faults: list[str]) -> list[tuple[str, str]]:
+    """See `contract.Reader.defects`: which code the faults of a schema have."""
     if any(fault.startswith(TABLE_GONE) for fault in faults):
         return [("table_replaced", fault) for fault in faults]
     return [("schema_changed", fault) for fault in faults]

@@ -4,11 +4,11 @@ Long readings go in blocks by key, each a short query of its own: no read transa
 reader that stops in the middle leaves nothing behind, and memory is flat.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, Select, and_, func, select
+from sqlalchemy import Engine, Select, and_, func, select
 
 from audit.errors import NotFound
 from audit.store import tables
@@ -20,8 +20,9 @@ from audit.store.contract import (
     StoredEntry,
     StoredTile,
 )
+from audit.store.database import Database
 from audit.store.seam import byte_column, translate
-from audit.store.soundness import defects, page_faults, refuse, schema_faults
+from audit.store.soundness import defects, refuse
 from audit.tlog.hashing import HASH_BYTES, leaf_hash
 from audit.tlog.merkle import TILE_WIDTH, HashSource
 from audit.tlog.tiles import TileHashes, full_tiles, tile_root
@@ -47,16 +48,11 @@ class SqlReader:
 
     complete = True
 
-    def __init__(
-        self,
-        engine: Engine,
-        address: str,
-        check_guards: Callable[[Connection], list[tuple[str, str]]],
-    ) -> None:
+    def __init__(self, engine: Engine, address: str, database: Database) -> None:
         """Take an engine that is ready to use; it is disposed of by `close`."""
         self.address = address
         self._engine = engine
-        self._check_guards = check_guards
+        self._database = database
 
     def _rows(self, query: Select[Any]) -> list[tuple[Any, ...]]:
         with translate(self.address), self._engine.connect() as connection:
@@ -359,22 +355,23 @@ class SqlReader:
     def warnings(self) -> list[tuple[str, str]]:
         """See `contract.Reader.warnings`."""
         with translate(self.address), self._engine.connect() as connection:
-            return self._check_guards(connection)
+            return self._database.check_guards(connection)
 
     def defects(self) -> list[tuple[str, str]]:
         """See `contract.Reader.defects`."""
         with translate(self.address), self._engine.connect() as connection:
-            return defects(connection)
+            return defects(self._database.schema_faults(connection))
 
     def index_defects(self) -> list[tuple[str, str]]:
         """See `contract.Reader.index_defects`."""
         with translate(self.address), self._engine.connect() as connection:
-            return [("index_differs", fault) for fault in page_faults(connection)]
+            faults = self._database.index_faults(connection)
+            return [("index_differs", fault) for fault in faults]
 
     def require_sound(self) -> None:
         """Raise StoreCorrupt unless the store is built as a ledger is, and names each log once."""
         with translate(self.address), self._engine.connect() as connection:
-            faults = schema_faults(connection)
+            faults = self._database.schema_faults(connection)
         if not faults:
             origins = [info.origin for info in self.logs()]
             faults = [f"two logs are named {o}" for o in set(origins) if origins.count(o) > 1]

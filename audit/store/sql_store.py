@@ -10,43 +10,31 @@ was lost is found by the next append, by the same code as ever.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Protocol
 
-from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy import Connection, Engine, func, insert, select, update
 
-from audit.errors import InvalidInput, StoreCorrupt
+from audit.errors import Fenced, InvalidInput, StoreCorrupt
 from audit.event.build import record_event, schema_event
 from audit.event.envelope import encode_event
 from audit.event.schema import builtin
 from audit.log.entry import Kind
 from audit.log.intake import Incoming, Message, accept
 from audit.log.sequence import Head, Step, append, empty_head
+from audit.log.source import Accounts, SourceBatch
 from audit.store import migrations, tables
 from audit.store.collector import paused_collector
-from audit.store.contract import LOG_OF_THE_LEDGER, Appended, Outcome
+from audit.store.contract import LOG_OF_THE_LEDGER, Appended, AppendedFrom, Lease, Outcome
+from audit.store.database import Database
 from audit.store.heads import recover_head
+from audit.store.positions import from_offset, position_in
 from audit.store.repeats import Repeats
 from audit.store.seam import translate
-from audit.store.soundness import refuse, schema_faults
+from audit.store.soundness import refuse
 from audit.store.sql_reader import SqlReader
 from audit.tlog.checkpoint import Checkpoint, sign_checkpoint
 from audit.tlog.keys import Signer
 
 LOG_OPENED = "log.opened"
-
-
-class Bulk(Protocol):
-    """What each database does its own way, for speed; inside the caller's transaction."""
-
-    def insert_entries(self, connection: Connection, rows: list[tuple[object, ...]]) -> None:
-        """Insert rows of the entries table, their columns in the table's order."""
-        ...
-
-    def find_ids(
-        self, connection: Connection, log: int, ids: Sequence[bytes]
-    ) -> Iterator[tuple[bytes | None, bytes, int]]:
-        """(source, event_id, index) of the log's entries with these values of event_id."""
-        ...
 
 
 class SqlStore(SqlReader):
@@ -56,13 +44,11 @@ class SqlStore(SqlReader):
         self,
         engine: Engine,
         address: str,
-        check_guards: Callable[[Connection], list[tuple[str, str]]],
-        bulk: Bulk,
+        database: Database,
         clock: Callable[[], int],
     ) -> None:
         """Take an engine that may write, and a clock in microseconds since the epoch."""
-        super().__init__(engine, address, check_guards)
-        self._bulk = bulk
+        super().__init__(engine, address, database)
         self._clock = clock
         self._heads: dict[int, Head] = {}
         self._migrated = False
@@ -75,8 +61,8 @@ class SqlStore(SqlReader):
             connection.begin(),
         ):
             if not self._migrated:
-                migrations.migrate(connection, self._clock())
-                refuse(self.address, schema_faults(connection))
+                migrations.migrate(connection, self._database, self._clock())
+                refuse(self.address, self._database.schema_faults(connection))
             yield connection
         self._migrated = True
 
@@ -109,6 +95,7 @@ class SqlStore(SqlReader):
         """Make a log: its row, and as first entries its origin, its key and its own schemas."""
         vkey = signer.verifier.vkey
         connection.execute(insert(tables.logs).values(log=log, origin=origin, vkey=vkey))
+        connection.execute(insert(tables.leases).values(log=log, epoch=0))
         opened, schemas = record_event(
             LOG_OPENED,
             {"origin": origin, "vkey": vkey},
@@ -136,9 +123,9 @@ class SqlStore(SqlReader):
         if not incoming:
             return Appended([], self.size(log), None)
         with self._writing() as connection:
+            self._lock(connection, log)
             head = recover_head(self, connection, log, self._heads.get(log), signer.verifier)
-            find_ids = partial(self._bulk.find_ids, connection, log)
-            repeats = Repeats(connection, log, find_ids, incoming)
+            repeats = self._repeats(connection, log, incoming)
             fresh: list[Incoming] = []
             outcomes: list[Outcome] = []
             for item in incoming:
@@ -150,6 +137,83 @@ class SqlStore(SqlReader):
                 step, note = self._seal(connection, log, head, fresh, signer)
         self._heads[log] = step.head if fresh else head
         return Appended(outcomes, self._heads[log].size, note if fresh else None)
+
+    def append_from(self, lease: Lease, batch: SourceBatch, signer: Signer) -> AppendedFrom:
+        """See `contract.Store.append_from`."""
+        log = lease.log
+        note = None
+        with paused_collector(), self._writing() as connection:
+            if self._lock(connection, log) != lease.epoch:
+                raise Fenced(f"log {log} of {self.address} was claimed by another writer")
+            head = recover_head(self, connection, log, self._heads.get(log), signer.verifier)
+            accounts = Accounts(self._next_offset(connection, head, log, batch), batch.first_kept)
+            incoming = from_offset(batch.incoming, accounts.next_offset)
+            repeats = self._repeats(connection, log, incoming)
+            fresh, outcomes = repeats.judge_all(log, incoming, head.size, accounts)
+            accounts.reach(batch.next_offset)
+            for event in accounts.events(batch.topic, batch.partition):
+                fresh.append(accept(Message(event), Kind.CONTROL))
+            if fresh:
+                step, note = self._seal(connection, log, head, fresh, signer)
+                head = step.head
+        self._heads[log] = head
+        return AppendedFrom(outcomes, head.size, note, accounts.next_offset, accounts.skipped)
+
+    def _next_offset(self, connection: Connection, head: Head, log: int, batch: SourceBatch) -> int:
+        found = position_in(connection, log, head.size)
+        if found is None:
+            return 0
+        if (found.topic, found.partition) != (batch.topic, batch.partition):
+            raise InvalidInput(
+                f"log {log} of {self.address} is of {found.topic}/{found.partition}, "
+                f"not of {batch.topic}/{batch.partition}"
+            )
+        return found.next_offset
+
+    def _lock(self, connection: Connection, log: int) -> int:
+        """Lock a log until the transaction ends; gives the epoch of who may append to it."""
+        leases = tables.leases.c
+        query = select(leases.epoch).where(leases.log == log).with_for_update()
+        epoch = connection.execute(query).scalar()
+        return 0 if epoch is None else int(epoch)
+
+    def _repeats(self, connection: Connection, log: int, incoming: Sequence[Incoming]) -> Repeats:
+        find_ids = partial(self._database.find_ids, connection, log)
+        return Repeats(connection, log, find_ids, incoming)
+
+    def open_log(self, log: int, origin: str, signer: Signer) -> bool:
+        """See `contract.Store.open_log`."""
+        vkey = signer.verifier.vkey
+        with self._writing() as connection:
+            self._lock(connection, LOG_OF_THE_LEDGER)
+            columns = tables.logs.c
+            same = (columns.log == log) | (columns.origin == origin)
+            found = connection.execute(select(*columns).where(same)).all()
+            if not found:
+                head = self._open_log(connection, log, origin, signer)
+            elif [tuple(row) for row in found] != [(log, origin, vkey)]:
+                raise InvalidInput(
+                    f"{self.address} has log {found[0].log} {found[0].origin} with another key, "
+                    f"number or name than log {log} {origin}"
+                )
+        if not found:
+            self._heads[log] = head
+        return not found
+
+    def claim(self, log: int) -> Lease:
+        """See `contract.Store.claim`."""
+        leases = tables.leases
+        with self._writing() as connection:
+            epoch = self._lock(connection, log) + 1
+            changed = connection.execute(
+                update(leases).where(leases.c.log == log).values(epoch=epoch)
+            )
+            if changed.rowcount != 1:
+                raise InvalidInput(f"{self.address} has no log {log} to append to")
+            query = select(func.max(tables.entries.c.index)).where(tables.entries.c.log == log)
+            newest = connection.execute(query).scalar()
+            found = position_in(connection, log, 0 if newest is None else newest + 1)
+        return Lease(log, epoch, 0 if found is None else found.next_offset)
 
     def _seal(
         self,
@@ -170,7 +234,7 @@ class SqlStore(SqlReader):
             )
             for sealed, item in zip(step.sealed, incoming, strict=True)
         ]
-        self._bulk.insert_entries(connection, rows)
+        self._database.insert_entries(connection, rows)
         if step.tiles:
             connection.execute(
                 insert(tables.tiles),

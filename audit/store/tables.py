@@ -95,6 +95,19 @@ schema_versions = Table(
     sqlite_strict=True,
 )
 
+leases = Table(
+    "leases",
+    metadata,
+    Column("log", _INT, nullable=False),
+    Column("epoch", _INT, nullable=False),
+    PrimaryKeyConstraint("log"),
+    sqlite_strict=True,
+)
+"""The only rows that change, and no evidence: which writer may append to a log now. An append locks
+its log's row and compares the epoch, so a writer that lost its partition cannot append."""
+
+APPEND_ONLY = [entries, tiles, checkpoints, logs, schema_versions]
+
 SPECIAL = text(f"({_SPECIAL})")
 
 SIGNED_RECORDS = """

@@ -1,12 +1,14 @@
-"""The two statements of an append that cost most, on SQLite's own driver.
+"""SQLite as a `Database`: its guards and soundness, and the two statements that cost most.
 
-SQLAlchemy's statements with bound values cost as much again as SQLite itself here; these go through
-its connection, and so its transaction, with plain tuples.
+SQLAlchemy's statements with bound values cost as much again as SQLite itself here; these two go
+through its connection, and so its transaction, with plain tuples.
 """
 
 from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Connection
+
+from audit.store import guards, soundness, tables
 
 MAX_IDS = 500
 """Ids in one query; SQLite allows 32,766 parameters, more of them make no query faster."""
@@ -19,8 +21,31 @@ _FIND = 'SELECT source, event_id, "index" FROM entries WHERE log = ? AND event_i
 _FIND_FULL = f"{_FIND}({', '.join('?' * MAX_IDS)})"
 
 
-class SqliteBulk:
-    """See `sql_store.Bulk`."""
+class SqliteDatabase:
+    """See `database.Database`."""
+
+    def lock_schema(self, connection: Connection) -> None:
+        """Nothing to do: a writing transaction holds the one write lock of the file."""
+
+    def create_view(self, connection: Connection) -> None:
+        """See `Database.create_view`."""
+        connection.exec_driver_sql(tables.SIGNED_RECORDS)
+
+    def create_guards(self, connection: Connection) -> None:
+        """See `Database.create_guards`."""
+        guards.create_guards(connection)
+
+    def check_guards(self, connection: Connection) -> list[tuple[str, str]]:
+        """See `Database.check_guards`."""
+        return guards.check_guards(connection)
+
+    def schema_faults(self, connection: Connection) -> list[str]:
+        """See `Database.schema_faults`."""
+        return soundness.schema_faults(connection, self)
+
+    def index_faults(self, connection: Connection) -> list[str]:
+        """See `Database.index_faults`."""
+        return soundness.page_faults(connection)
 
     def insert_entries(self, connection: Connection, rows: list[tuple[object, ...]]) -> None:
         """Insert rows of the entries table, their columns in the table's order."""
@@ -37,3 +62,6 @@ class SqliteBulk:
             cursor = connection.exec_driver_sql(query, (log, *part)).cursor
             if cursor is not None:
                 yield from cursor.fetchall()
+
+
+SQLITE = SqliteDatabase()

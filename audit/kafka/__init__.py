@@ -1,0 +1,1 @@
+"""The library's only broker code: topics, addresses, and the clients that move bytes."""

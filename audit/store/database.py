@@ -1,0 +1,51 @@
+"""What each kind of database does its own way; everything else is the same SQL for all of them.
+
+Every method works on the caller's connection, inside the caller's transaction.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from sqlalchemy import Connection
+
+
+class Database(Protocol):
+    """One kind of database: its guards, its soundness, its fast statements."""
+
+    def __hash__(self) -> int:
+        """What was found out about a kind of database is remembered for it."""
+        ...
+
+    def lock_schema(self, connection: Connection) -> None:
+        """Let one process at a time make or migrate a ledger, until the transaction ends."""
+        ...
+
+    def create_view(self, connection: Connection) -> None:
+        """Create the view `signed_records`."""
+        ...
+
+    def create_guards(self, connection: Connection) -> None:
+        """Create what keeps the tables append-only."""
+        ...
+
+    def check_guards(self, connection: Connection) -> list[tuple[str, str]]:
+        """(code, message) for each guard that is missing or not the one that was created."""
+        ...
+
+    def schema_faults(self, connection: Connection) -> list[str]:
+        """In what the schema is not the one that the migrations make; cheap. See `soundness`."""
+        ...
+
+    def index_faults(self, connection: Connection) -> list[str]:
+        """Where an index, or the storage under it, has other rows than its table. Reads it all."""
+        ...
+
+    def insert_entries(self, connection: Connection, rows: list[tuple[object, ...]]) -> None:
+        """Insert rows of the entries table, their columns in the table's order."""
+        ...
+
+    def find_ids(
+        self, connection: Connection, log: int, ids: Sequence[bytes]
+    ) -> Iterator[tuple[bytes | None, bytes, int]]:
+        """(source, event_id, index) of the log's entries with these values of event_id."""
+        ...

@@ -1,0 +1,1 @@
+"""The services of a ledger beyond one machine: from a Kafka topic into the store."""
