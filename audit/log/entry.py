@@ -20,10 +20,11 @@ exactly one leaf for an entry, and a decoded entry encodes to the same bytes aga
 """
 
 from enum import IntEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from audit.errors import FormatError, LimitExceeded
-from audit.event.wire import decode_long, encode_long
+from audit.event.wire import decode_long, encode_long, encode_size
 
 MAX_LEAF_BYTES = 65_535
 """A C2SP entry bundle has a 16-bit length before each entry (tlog-tiles)."""
@@ -108,22 +109,25 @@ def encode_tail(
         (
             _KIND_BYTE[kind],
             _NULL if schema_hash is None else _SOME + schema_hash,
-            _NULL if source is None else _SOME + _encode_source(source),
+            _NULL if source is None else _encode_source(source),
             _NULL if reason is None else _SOME + _encode_string(reason, MAX_REASON_BYTES),
-            _NULL if signature is None else _SOME + encode_long(len(signature)) + signature,
-            encode_long(len(event)),
+            _NULL if signature is None else _SOME + encode_size(len(signature)) + signature,
+            encode_size(len(event)),
             event,
         )
     )
 
 
 def _encode_source(source: SourceSpan) -> bytes:
-    return (
-        _encode_string(source.topic, MAX_TOPIC_BYTES)
-        + encode_long(source.partition)
-        + encode_long(source.offset)
-        + encode_long(source.next_offset)
-    )
+    topic, partition, offset, next_offset = source
+    place = _place(topic, partition)
+    return place + encode_long(offset) + encode_long(next_offset)
+
+
+@lru_cache(maxsize=1_024)
+def _place(topic: str, partition: int) -> bytes:
+    """A topic and a partition of it: the same for millions of entries."""
+    return _SOME + _encode_string(topic, MAX_TOPIC_BYTES) + encode_long(partition)
 
 
 def _encode_string(text: str, limit: int) -> bytes:

@@ -22,6 +22,9 @@ Avro schemas of everything that is stored or sent. This page is made from them b
   what is new goes into a `.v2`.
 - `event.v1` and `entry.v1` are envelopes, in Avro single-object encoding. The others are payloads:
   plain Avro binary, and the event names the schema by its SHA-256.
+- On a topic with a schema registry `event.v1` is in the Confluent wire format instead: 0x00, the
+  registry's id (4 bytes, big endian), the body. It is put back before it is signed or sealed.
+  Register it as it is here; what differs in docs, defaults and aliases alone is taken as well.
 - Strings are UTF-8 and may hold any character, U+0000 and newlines too.
 - A dataset may declare a schema of its own; its changes are then written in a record around it
   (`AttestoryChange`: image, before, after), which goes into the log like any other schema.
