@@ -7,9 +7,18 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.services import fixtures
+from tests.services.fixtures import (  # noqa: F401 - pytest finds them by being here
+    REQUIRE_SERVICES,
+    kafka_server,
+    postgres_server,
+    private_kafka,
+    private_postgres,
+    registry_server,
+)
+
 REPOSITORY = Path(__file__).resolve().parent.parent
-REQUIRE_SERVICES = "AUDIT_REQUIRE_SERVICES"
-OF_THE_TESTS = {REQUIRE_SERVICES, "AUDIT_MERKLE_TESTDATA"}
+OF_THE_TESTS = {REQUIRE_SERVICES, "AUDIT_MERKLE_TESTDATA", *fixtures.SETTINGS}
 """Settings that speak to the tests themselves; all other AUDIT_ names are some user's."""
 
 # No deadline, because no test asserts on time; no database, because the tree stays clean.
@@ -26,6 +35,9 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in list(os.environ):
         if name.startswith("AUDIT_") and name not in OF_THE_TESTS:
             del os.environ[name]
+        # libpq's own settings would redirect connections; a given server may need them.
+        if name.startswith("PG") and fixtures.postgres.GIVEN not in os.environ:
+            del os.environ[name]
     # Processes that a test starts run this tree's code too, installed or not.
     path = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), *([path] if path else [])])
@@ -41,6 +53,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if os.environ.get(REQUIRE_SERVICES) == "1":
         pytest.fail(f"{reason}, and {REQUIRE_SERVICES}=1 forbids to skip")
     pytest.skip(reason)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which broker and which database this run used."""
+    for line in fixtures.used:
+        terminalreporter.write_line(f"used: {line}")
 
 
 @pytest.fixture(scope="session")

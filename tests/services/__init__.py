@@ -1,0 +1,1 @@
+"""Real brokers, databases and registries that tests run against."""
