@@ -1,8 +1,16 @@
 """The databases that the contract suite runs on; a new one adds a class with these few methods."""
 
+import re
 import sqlite3
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import event
 
 from audit.event.build import data_event, schema_event
 from audit.event.envelope import Event, encode_event
@@ -21,26 +29,67 @@ def signer_of(origin: str = ORIGIN, seed: bytes = SEED) -> Ed25519Signer:
     return Ed25519Signer.from_seed(origin, seed)
 
 
-class SqliteBackend:
+class Backend(ABC):
+    """A place for a ledger, and what tests do to it past the library."""
+
+    name: str
+    url: str
+    refusal: type[Exception]
+    """What the driver raises when a guard refuses."""
+
+    def store(self, clock: Callable[[], int] = clock_us) -> SqlStore:
+        """A store that may append; what is missing is made."""
+        return open_store(self.url, create=True, clock=clock)
+
+    def prepare(self) -> None:  # noqa: B027 - most need not
+        """Make the tables as the migrations make them, where that is quicker than by these."""
+
+    def reader(self) -> SqlReader:
+        """A reader."""
+        return open_reader(self.url)
+
+    @abstractmethod
+    def sql(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement past the library, as its owner could; SQLite's ? and x'00' for values."""
+
+    @abstractmethod
+    def drop_guards(self) -> None:
+        """What an attacker does first."""
+
+    @abstractmethod
+    def restorable(self) -> Callable[[], None]:
+        """Keep the ledger as it is now; gives what puts it back, as an older copy would."""
+
+    @abstractmethod
+    @contextmanager
+    def unguarded(self) -> Iterator[None]:
+        """No guard stops anything meanwhile, and afterwards none is missing."""
+
+    @abstractmethod
+    def explain(self, store: SqlStore, statement: str, values: Any) -> list[tuple[str, str]]:
+        """(index, condition on it) of each scan of `entries` in the plan that `store` would get."""
+
+    @abstractmethod
+    def tables(self) -> set[str]:
+        """The names of all tables."""
+
+    @abstractmethod
+    def columns(self, table: str) -> list[str]:
+        """The names of a table's columns."""
+
+
+class SqliteBackend(Backend):
     """One SQLite file in a temporary folder."""
 
     name = "sqlite"
+    refusal = sqlite3.IntegrityError
 
     def __init__(self, folder: Path) -> None:
         """Nothing is created yet."""
         self.path = folder / "audit.db"
         self.url = f"sqlite:///{self.path}"
 
-    def store(self, clock: Callable[[], int] = clock_us) -> SqlStore:
-        """A store that may append; the file is made when it is not there."""
-        return open_store(self.url, create=True, clock=clock)
-
-    def reader(self) -> SqlReader:
-        """A reader."""
-        return open_reader(self.url)
-
-    def sql(self, statement: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
-        """Run a statement past the library, as anybody with the file could."""
+    def sql(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         connection = sqlite3.connect(self.path)
         try:
             with connection:
@@ -49,12 +98,180 @@ class SqliteBackend:
             connection.close()
 
     def drop_guards(self) -> None:
-        """What an attacker does first."""
         for (name,) in self.sql("SELECT name FROM sqlite_master WHERE type = 'trigger'"):
             self.sql(f"DROP TRIGGER {name}")
 
+    def restorable(self) -> Callable[[], None]:
+        self.sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        kept = self.path.read_bytes()
 
-BACKENDS = {SqliteBackend.name: SqliteBackend}
+        def restore() -> None:
+            for path in self.path.parent.glob("audit.db*"):
+                path.unlink()
+            self.path.write_bytes(kept)
+
+        return restore
+
+    @contextmanager
+    def unguarded(self) -> Iterator[None]:
+        guards = self.sql("SELECT sql FROM sqlite_master WHERE type = 'trigger'")
+        self.drop_guards()
+        yield
+        for (text,) in guards:
+            self.sql(text)
+
+    def explain(self, store: SqlStore, statement: str, values: Any) -> list[tuple[str, str]]:
+        found = []
+        for row in self.sql(f"EXPLAIN QUERY PLAN {statement}", values):
+            if " entries " in row[3]:
+                index = re.search(r"INDEX (\w+)", row[3])
+                name = index[1] if index and row[3].startswith("SEARCH") else ""
+                key = name.startswith("sqlite_autoindex")
+                found.append(("primary key" if key else name, row[3]))
+        return found
+
+    def tables(self) -> set[str]:
+        return {name for (name,) in self.sql("SELECT name FROM sqlite_master WHERE type='table'")}
+
+    def columns(self, table: str) -> list[str]:
+        return [row[1] for row in self.sql(f"PRAGMA table_info({table})")]
+
+
+class PostgresqlBackend(Backend):
+    """One schema of a PostgreSQL server, alone on the search path of its URL."""
+
+    name = "postgresql"
+    refusal = psycopg.errors.IntegrityConstraintViolation
+
+    _script = ""
+    """What the migrations did to the schema SCHEMA, once in a run of the tests."""
+
+    def __init__(self, url: str) -> None:
+        """The schema is empty."""
+        self.url = url
+        self.schema = url.rpartition("search_path%3D")[2]
+        self._connection: psycopg.Connection | None = None
+
+    def prepare(self) -> None:
+        if not self._script:
+            type(self)._script = self._recorded()
+        self.connection.execute(self._script.replace("SCHEMA", self.schema).encode())
+
+    def copy(self, schema: str) -> None:
+        """Make a copy of the ledger in another schema of the server."""
+        self.prepare()
+        names = sorted(self.tables() - {"schema_versions"})
+        rows = "; ".join(f"INSERT INTO {n} SELECT * FROM {schema}.{n}" for n in names)
+        self.sql(rows)
+
+    def _recorded(self) -> str:
+        """A ledger is made and dropped again, for the statements that make its tables."""
+        seen: list[str] = []
+        with self.store() as store:
+            event.listen(store._engine, "before_cursor_execute", lambda *call: seen.append(call[2]))
+            store.create(ORIGIN, signer_of())
+            made = [text for text in seen if text.lstrip().startswith(("CREATE", "ALTER"))]
+        made += [
+            f"INSERT INTO {self.schema}.schema_versions VALUES ({version}, 0)"
+            for (version,) in self.sql("SELECT version FROM schema_versions")
+        ]
+        self.sql(f"DROP SCHEMA {self.schema} CASCADE")
+        self.sql(f"CREATE SCHEMA {self.schema}")
+        return "; ".join(made).replace(self.schema, "SCHEMA")
+
+    @property
+    def connection(self) -> psycopg.Connection:
+        """The connection of whoever owns the database."""
+        if self._connection is None or self._connection.closed:
+            self._connection = psycopg.connect(self.url, autocommit=True)
+        return self._connection
+
+    def sql(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        statement = re.sub(r"\bx'([0-9a-f]*)'", r"'\\x\1'::bytea", statement)
+        statement = statement.replace("AS BLOB", "AS bytea")
+        if values:
+            statement = statement.replace("%", "%%").replace("?", "%s")
+        cursor = self.connection.execute(statement.encode(), values or None)
+        return cursor.fetchall() if cursor.description else []
+
+    def guards(self) -> list[tuple[Any, ...]]:
+        """The name and the table of each trigger."""
+        return self.sql(
+            "SELECT t.tgname, c.relname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid "
+            "WHERE c.relnamespace = current_schema()::regnamespace"
+        )
+
+    def drop_guards(self) -> None:
+        self.sql("; ".join(f"DROP TRIGGER {name} ON {table}" for name, table in self.guards()))
+
+    def restorable(self) -> Callable[[], None]:
+        rows = {name: self.sql(f"SELECT * FROM {name}") for name in self.tables()}
+
+        def restore() -> None:
+            with self.unguarded():
+                for name, kept in rows.items():
+                    self.sql(f"DELETE FROM {name}")
+                    for row in kept:
+                        self.sql(f"INSERT INTO {name} VALUES ({', '.join('?' * len(row))})", row)
+
+        return restore
+
+    @contextmanager
+    def unguarded(self) -> Iterator[None]:
+        guards = self.guards()
+        for name, table in guards:
+            self.sql(f"ALTER TABLE {table} DISABLE TRIGGER {name}")
+        yield
+        for name, table in guards:
+            self.sql(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}")
+
+    def explain(self, store: SqlStore, statement: str, values: Any) -> list[tuple[str, str]]:
+        found = []
+
+        def visit(node: dict[str, Any]) -> None:
+            if "Scan" in node["Node Type"] and "Function" not in node["Node Type"]:
+                condition = node.get("Index Cond", "")
+                if node["Node Type"] == "Seq Scan":
+                    found.append(("", ""))
+                elif node["Node Type"] != "Bitmap Heap Scan":
+                    name = node["Index Name"]
+                    key = name == "entries_pkey"
+                    found.append(("primary key" if key else name, condition))
+            for below in node.get("Plans", ()):
+                visit(below)
+
+        with store._engine.connect() as connection:
+            query = f"EXPLAIN (FORMAT JSON) {statement}"
+            ((plans,),) = connection.exec_driver_sql(query, values)
+        for plan in plans:
+            visit(plan["Plan"])
+        return found
+
+    def tables(self) -> set[str]:
+        query = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+        return {name for (name,) in self.sql(query)}
+
+    def columns(self, table: str) -> list[str]:
+        query = "SELECT attname FROM pg_attribute WHERE attrelid = ?::regclass AND attnum > 0"
+        return [name for (name,) in self.sql(query, [table])]
+
+    def close(self) -> None:
+        """Close the own connection."""
+        if self._connection is not None:
+            self._connection.close()
+
+
+BACKENDS = (PostgresqlBackend.name, SqliteBackend.name)
+
+
+def new_backend(name: str, request: pytest.FixtureRequest, folder: Path) -> Backend:
+    """A place for a store on the backend of this name; asks for a server only if it needs one."""
+    if name == SqliteBackend.name:
+        return SqliteBackend(folder)
+    server = request.getfixturevalue("postgres_server")
+    backend = PostgresqlBackend(server.new_database())
+    request.addfinalizer(backend.close)
+    return backend
 
 
 def event_of(

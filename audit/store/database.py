@@ -4,9 +4,9 @@ Every method works on the caller's connection, inside the caller's transaction.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection
 
 
 class Database(Protocol):
@@ -14,6 +14,10 @@ class Database(Protocol):
 
     def __hash__(self) -> int:
         """What was found out about a kind of database is remembered for it."""
+        ...
+
+    def has_ledger(self, connection: Connection) -> bool:
+        """Whether there is a table `schema_versions`, or something of that name."""
         ...
 
     def lock_schema(self, connection: Connection) -> None:
@@ -26,6 +30,10 @@ class Database(Protocol):
 
     def create_guards(self, connection: Connection) -> None:
         """Create what keeps the tables append-only."""
+        ...
+
+    def grant_leases(self, connection: Connection) -> None:
+        """Let whoever may insert leases change them too, which no other table allows."""
         ...
 
     def check_guards(self, connection: Connection) -> list[tuple[str, str]]:
@@ -48,4 +56,18 @@ class Database(Protocol):
         self, connection: Connection, log: int, ids: Sequence[bytes]
     ) -> Iterator[tuple[bytes | None, bytes, int]]:
         """(source, event_id, index) of the log's entries with these values of event_id."""
+        ...
+
+    def newest_at(self, connection: Connection, log: int, recorded_time_us: int) -> int | None:
+        """The index of the log's newest entry recorded at or before a time; None: there is none."""
+        ...
+
+    def leaves_at(
+        self, connection: Connection, log: int, indexes: Sequence[int]
+    ) -> Sequence[tuple[int, bytes]]:
+        """(index, leaf) of the log's entries at these increasing indexes; missing are skipped."""
+        ...
+
+    def beside_key(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """A column of the primary key in a condition that another index is to answer."""
         ...

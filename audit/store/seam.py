@@ -5,7 +5,14 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
-from audit.errors import AuditError, StoreBusy, StoreCorrupt, Unavailable
+from audit.errors import (
+    AuditError,
+    InvalidInput,
+    StoreBusy,
+    StoreCorrupt,
+    StoreMissing,
+    Unavailable,
+)
 
 _UNAVAILABLE = (
     ("readonly", "it may not be written"),
@@ -14,11 +21,42 @@ _UNAVAILABLE = (
     ("disk i/o error", "the disk reports an error"),
     ("unable to open", "it cannot be opened"),
 )
+"""What SQLite's messages hold, which has no codes that its driver gives for all of them."""
+
+_LOST = "the connection was lost; the next call connects again"
+
+_BY_SQLSTATE: dict[str, tuple[type[AuditError], str]] = {
+    "55P03": (StoreBusy, "{address} is locked by another writer; try again"),
+    "40P01": (StoreBusy, "{address} is locked by another writer; try again"),
+    "40001": (StoreBusy, "{address} is being written by another; try again"),
+    "57014": (Unavailable, "cannot use {address}: the statement took too long, or was cancelled"),
+    "25006": (Unavailable, "cannot use {address}: it may not be written"),
+    "53100": (
+        Unavailable,
+        "cannot use {address}: the disk is full; nothing of this batch was written",
+    ),
+    "58030": (Unavailable, "cannot use {address}: the disk reports an error"),
+    "25P03": (Unavailable, f"cannot use {{address}}: {_LOST}"),
+    "3D000": (StoreMissing, "no ledger at {address}: {reason}"),
+    "3F000": (StoreMissing, "no ledger at {address}: {reason}"),
+    "42501": (InvalidInput, "this user may not do that in {address}: {reason}"),
+    "42P01": (StoreCorrupt, "{address} is not a ledger, or a broken one: {reason}"),
+    "42703": (StoreCorrupt, "{address} is not a ledger, or a broken one: {reason}"),
+    "22021": (InvalidInput, "what is asked for cannot be in {address}: {reason}"),
+    # By class
+    "08": (Unavailable, f"cannot use {{address}}: {_LOST}"),
+    "28": (InvalidInput, "{address} refuses this user: {reason}"),
+    "53": (Unavailable, "cannot use {address}: {reason}"),
+    "57": (Unavailable, f"cannot use {{address}}: {{reason}}; {_LOST}"),
+    "XX": (StoreCorrupt, "{address} is broken: {reason}"),
+}
+"""What PostgreSQL's SQLSTATE codes mean: the code, else its class."""
+_OTHER = (StoreCorrupt, "{address} cannot be read: {reason}")
 
 
 @contextmanager
 def translate(address: str) -> Iterator[None]:
-    """Turn driver errors raised inside into StoreBusy, Unavailable or StoreCorrupt.
+    """Turn driver errors raised inside into ours: StoreBusy, Unavailable, StoreCorrupt and others.
 
     After any of them the transaction is rolled back: nothing of it was written.
     """
@@ -39,6 +77,12 @@ def translate(address: str) -> Iterator[None]:
 
 def _translated(address: str, error: DBAPIError) -> AuditError:
     reason = _reason(error)
+    state = getattr(error.orig, "sqlstate", None)
+    if isinstance(state, str):
+        class_, words = _BY_SQLSTATE.get(state) or _BY_SQLSTATE.get(state[:2]) or _OTHER
+        return class_(words.format(address=address, reason=reason))
+    if error.connection_invalidated:
+        return Unavailable(f"cannot use {address}: {_LOST}")
     lower = reason.lower()
     if "locked" in lower or "busy" in lower:
         return StoreBusy(f"{address} is locked by another writer; try again")
@@ -49,7 +93,8 @@ def _translated(address: str, error: DBAPIError) -> AuditError:
         return StoreCorrupt(f"{address} is not a ledger, or a broken one: {reason}")
     if "malformed" in lower or "not a database" in lower or "corrupt" in lower:
         return StoreCorrupt(f"{address} is broken: {reason}")
-    return StoreCorrupt(f"{address} cannot be read: {reason}")
+    class_, words = _OTHER
+    return class_(words.format(address=address, reason=reason))
 
 
 def _reason(error: DBAPIError) -> str:

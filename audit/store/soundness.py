@@ -47,7 +47,7 @@ def schema_faults(connection: Connection, database: Database) -> list[str]:
     found = _schema(connection)
     if ("table", "schema_versions") not in found:
         return [f"{TABLE_GONE}schema_versions"]
-    version = min(migrations.version_of(connection), len(migrations.STEPS))
+    version = min(migrations.version_of(connection, database), len(migrations.STEPS))
     expected = _expected(version, database)
     faults = [f"{_GONE[type_]}{name}" for type_, name in sorted(expected.keys() - found.keys())]
     # Somebody's own view or table beside ours is his business; an index would be read by ours.

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Engine, Select, and_, func, select
+from sqlalchemy import Engine, Select, and_, func, select, tuple_
 
-from audit.errors import NotFound
+from audit.errors import NotFound, StoreCorrupt
 from audit.store import tables
 from audit.store.contract import (
     Counts,
@@ -75,6 +75,10 @@ class SqlReader:
     def size(self, log: int) -> int:
         """See `contract.Reader.size`."""
         newest = self._one(select(func.max(_entries.index)).where(_entries.log == log))
+        if newest is not None and type(newest) is not int:
+            raise StoreCorrupt(
+                f"the index of an entry is {type(newest).__name__}; run audit verify"
+            )
         return 0 if newest is None else max(0, newest + 1)
 
     def leaf(self, log: int, index: int) -> bytes:
@@ -121,12 +125,8 @@ class SqlReader:
 
     def size_at(self, log: int, recorded_time_us: int) -> int:
         """See `contract.Reader.size_at`."""
-        query = (
-            select(_entries.index)
-            .where(_entries.log == log, _entries.recorded_time_us <= recorded_time_us)
-            .order_by(_entries.recorded_time_us.desc())
-        )
-        index = self._one(query)
+        with translate(self.address), self._engine.connect() as connection:
+            index = self._database.newest_at(connection, log, recorded_time_us)
         return 0 if index is None else index + 1
 
     def find_event(self, event_id: str, source: str | None = None) -> list[tuple[int, int]]:
@@ -176,6 +176,8 @@ class SqlReader:
         start: int = 0,
     ) -> Iterator[Located]:
         """See `contract.Reader.entity`."""
+        if not _can_be_stored(entity_type):
+            return iter(())
         where = [_entries.log == log, _entries.entity_type == entity_type]
         if entity_key is not None:
             where.append(_entries.entity_key == entity_key.encode(errors="surrogatepass"))
@@ -185,6 +187,8 @@ class SqlReader:
 
     def keyless(self, log: int, entity_type: str, stop: int | None = None) -> Iterator[Located]:
         """See `contract.Reader.keyless`."""
+        if not _can_be_stored(entity_type):
+            return iter(())
         where = [_entries.log == log, _entries.entity_type == entity_type]
         return self._found(log, [*where, _entries.entity_key.is_(None)], stop)
 
@@ -197,16 +201,15 @@ class SqlReader:
 
     def _located(self, log: int, indexes: list[int]) -> Iterator[Located]:
         for at in range(0, len(indexes), FETCH_INDEXES):
-            query = (
-                select(_entries.index, _entries.leaf)
-                .where(_entries.log == log)
-                .where(_entries.index.in_(indexes[at : at + FETCH_INDEXES]))
-                .order_by(_entries.index)
-            )
-            yield from map(Located._make, self._rows(query))
+            with translate(self.address), self._engine.connect() as connection:
+                part = indexes[at : at + FETCH_INDEXES]
+                found = self._database.leaves_at(connection, log, part)
+            yield from map(Located._make, found)
 
     def entity_keys(self, log: int, entity_type: str, stop: int | None = None) -> Iterator[str]:
         """See `contract.Reader.entity_keys`."""
+        if not _can_be_stored(entity_type):
+            return
         query = (
             select(_entries.entity_key)
             .where(_entries.log == log, _entries.entity_type == entity_type)
@@ -239,7 +242,7 @@ class SqlReader:
         self, log: int, stop: int | None = None, kind: int | None = None
     ) -> Iterator[Located]:
         """See `contract.Reader.special`."""
-        where = [_entries.log == log, tables.SPECIAL]
+        where = [self._database.beside_key(_entries.log) == log, tables.SPECIAL]
         if kind is not None:
             where.append(_entries.kind == kind)
         return self._found(log, where, stop)
@@ -248,7 +251,7 @@ class SqlReader:
         """See `contract.Reader.counts`."""
         query = (
             select(_entries.kind, func.count())
-            .where(_entries.log == log)
+            .where(self._database.beside_key(_entries.log) == log)
             .where(tables.SPECIAL)
             .group_by(_entries.kind)
         )
@@ -303,7 +306,7 @@ class SqlReader:
         columns = tables.tiles.c
         level, index = MIN_INDEX, MIN_INDEX
         while True:
-            after = (columns.level > level) | and_(columns.level == level, columns.index > index)
+            after = tuple_(columns.level, columns.index) > tuple_(level, index)
             query = (
                 select(columns.level, columns.index, columns.data, columns.root)
                 .where(columns.log == log, after)
@@ -393,3 +396,8 @@ class SqlReader:
     ) -> None:
         """Close."""
         self.close()
+
+
+def _can_be_stored(text: str) -> bool:
+    """False for what no text column holds, so that no row has it: not UTF-8, or with U+0000."""
+    return "\x00" not in text and not any("\ud800" <= char <= "\udfff" for char in text)

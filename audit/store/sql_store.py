@@ -69,7 +69,7 @@ class SqlStore(SqlReader):
     def is_empty(self) -> bool:
         """True when there are no tables of a ledger yet: `create` makes them."""
         with translate(self.address), self._engine.connect() as connection:
-            return migrations.version_of(connection) == 0
+            return migrations.version_of(connection, self._database) == 0
 
     def create(self, origin: str, signer: Signer) -> bool:
         """See `contract.Store.create`."""

@@ -5,8 +5,9 @@ through its connection, and so its transaction, with plain tuples.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection, select
 
 from audit.store import guards, soundness, tables
 
@@ -24,6 +25,11 @@ _FIND_FULL = f"{_FIND}({', '.join('?' * MAX_IDS)})"
 class SqliteDatabase:
     """See `database.Database`."""
 
+    def has_ledger(self, connection: Connection) -> bool:
+        """See `Database.has_ledger`."""
+        query = "SELECT 1 FROM sqlite_master WHERE name = 'schema_versions' LIMIT 1"
+        return connection.exec_driver_sql(query).first() is not None
+
     def lock_schema(self, connection: Connection) -> None:
         """Nothing to do: a writing transaction holds the one write lock of the file."""
 
@@ -34,6 +40,9 @@ class SqliteDatabase:
     def create_guards(self, connection: Connection) -> None:
         """See `Database.create_guards`."""
         guards.create_guards(connection)
+
+    def grant_leases(self, connection: Connection) -> None:
+        """Nothing to do: whoever may write the file may write all of it."""
 
     def check_guards(self, connection: Connection) -> list[tuple[str, str]]:
         """See `Database.check_guards`."""
@@ -62,6 +71,32 @@ class SqliteDatabase:
             cursor = connection.exec_driver_sql(query, (log, *part)).cursor
             if cursor is not None:
                 yield from cursor.fetchall()
+
+    def newest_at(self, connection: Connection, log: int, recorded_time_us: int) -> int | None:
+        """See `Database.newest_at`."""
+        columns = tables.entries.c
+        query = (
+            select(columns.index)
+            .where(columns.log == log, columns.recorded_time_us <= recorded_time_us)
+            .order_by(columns.recorded_time_us.desc())
+        )
+        return connection.execute(query.limit(1)).scalar()
+
+    def leaves_at(
+        self, connection: Connection, log: int, indexes: Sequence[int]
+    ) -> Sequence[tuple[int, bytes]]:
+        """See `Database.leaves_at`."""
+        columns = tables.entries.c
+        query = (
+            select(columns.index, columns.leaf)
+            .where(columns.log == log, columns.index.in_(indexes))
+            .order_by(columns.index)
+        )
+        return [(index, leaf) for index, leaf in connection.execute(query)]
+
+    def beside_key(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """See `Database.beside_key`: SQLite takes the index with more of its columns bound."""
+        return column
 
 
 SQLITE = SqliteDatabase()

@@ -21,8 +21,15 @@ from sqlalchemy import (
 metadata = MetaData()
 
 _INT = BigInteger().with_variant(Integer(), "sqlite")
+_TEXT = Text().with_variant(Text(collation="C"), "postgresql")
+"""Compared, and put in order, byte by byte: on a server too, whatever its language."""
 _SPECIAL = "kind <> 0 OR type = 'schema'"
 """What applications did not say: few rows, indexed apart, so that counting them is cheap."""
+
+SQLITE_ONLY = {"dialect": "sqlite"}
+"""Of an index that only SQLite gets; PostgreSQL finds a time along the primary key."""
+SINCE = "since"
+"""Key in a table's info: the schema version that it came with, where that is not the first."""
 
 entries = Table(
     "entries",
@@ -31,16 +38,22 @@ entries = Table(
     Column("index", _INT, nullable=False),
     Column("recorded_time_us", _INT, nullable=False),
     Column("kind", _INT, nullable=False),
-    Column("type", Text),
+    Column("type", _TEXT),
     Column("source", LargeBinary),
     Column("event_id", LargeBinary),
-    Column("entity_type", Text),
+    Column("entity_type", _TEXT),
     Column("entity_key", LargeBinary),
     Column("signature", LargeBinary),
     Column("leaf", LargeBinary, nullable=False),
     PrimaryKeyConstraint("log", "index"),
-    Index("entries_recorded", "log", "recorded_time_us"),
-    Index("entries_event_id", "event_id", "log", sqlite_where=text("event_id IS NOT NULL")),
+    Index("entries_recorded", "log", "recorded_time_us", info=SQLITE_ONLY).ddl_if("sqlite"),
+    Index(
+        "entries_event_id",
+        "event_id",
+        "log",
+        sqlite_where=text("event_id IS NOT NULL"),
+        postgresql_where=text("event_id IS NOT NULL"),
+    ),
     Index(
         "entries_entity",
         "log",
@@ -48,8 +61,17 @@ entries = Table(
         "entity_key",
         "index",
         sqlite_where=text("entity_type IS NOT NULL"),
+        postgresql_where=text("entity_type IS NOT NULL"),
     ),
-    Index("entries_special", "log", "kind", "type", "index", sqlite_where=text(_SPECIAL)),
+    Index(
+        "entries_special",
+        "log",
+        "kind",
+        "type",
+        "index",
+        sqlite_where=text(_SPECIAL),
+        postgresql_where=text(_SPECIAL),
+    ),
     sqlite_strict=True,
 )
 
@@ -78,9 +100,9 @@ checkpoints = Table(
 logs = Table(
     "logs",
     metadata,
-    Column("log", _INT, nullable=False),
-    Column("origin", Text, nullable=False),
-    Column("vkey", Text, nullable=False),
+    Column("log", _INT, nullable=False, autoincrement=False),
+    Column("origin", _TEXT, nullable=False),
+    Column("vkey", _TEXT, nullable=False),
     PrimaryKeyConstraint("log"),
     Index("logs_origin", "origin", unique=True),
     sqlite_strict=True,
@@ -89,7 +111,7 @@ logs = Table(
 schema_versions = Table(
     "schema_versions",
     metadata,
-    Column("version", _INT, nullable=False),
+    Column("version", _INT, nullable=False, autoincrement=False),
     Column("applied_us", _INT, nullable=False),
     PrimaryKeyConstraint("version"),
     sqlite_strict=True,
@@ -98,10 +120,11 @@ schema_versions = Table(
 leases = Table(
     "leases",
     metadata,
-    Column("log", _INT, nullable=False),
+    Column("log", _INT, nullable=False, autoincrement=False),
     Column("epoch", _INT, nullable=False),
     PrimaryKeyConstraint("log"),
     sqlite_strict=True,
+    info={SINCE: 2},
 )
 """The only rows that change, and no evidence: which writer may append to a log now. An append locks
 its log's row and compares the epoch, so a writer that lost its partition cannot append."""

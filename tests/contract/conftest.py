@@ -6,18 +6,19 @@ from pathlib import Path
 import pytest
 
 from audit.store.sql_store import SqlStore
-from tests.backends import BACKENDS, ORIGIN, SqliteBackend, signer_of
+from tests.backends import BACKENDS, ORIGIN, Backend, new_backend, signer_of
 
 
-@pytest.fixture(params=sorted(BACKENDS))
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> SqliteBackend:
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
     """A place for a store; nothing is in it yet."""
-    return BACKENDS[request.param](tmp_path)
+    return new_backend(request.param, request, tmp_path)
 
 
 @pytest.fixture
-def store(backend: SqliteBackend) -> Iterator[SqlStore]:
+def store(backend: Backend) -> Iterator[SqlStore]:
     """A new ledger."""
+    backend.prepare()
     with backend.store() as store:
         store.create(ORIGIN, signer_of())
         yield store

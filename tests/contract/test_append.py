@@ -10,7 +10,7 @@ from audit.store.contract import Status
 from audit.store.sql_store import SqlStore
 from tests.backends import (
     ORIGIN,
-    SqliteBackend,
+    Backend,
     event_of,
     message_of,
     messages,
@@ -36,7 +36,7 @@ def test_a_new_ledger_says_who_it_is_and_carries_its_own_schemas(store: SqlStore
     assert counts.schemas == counts.size - 1 >= 2
 
 
-def test_create_may_be_repeated(backend: SqliteBackend, store: SqlStore) -> None:
+def test_create_may_be_repeated(backend: Backend, store: SqlStore) -> None:
     size = store.size(0)
     store.create(ORIGIN, SIGNER)
     with backend.store() as again:
@@ -44,7 +44,7 @@ def test_create_may_be_repeated(backend: SqliteBackend, store: SqlStore) -> None
     assert store.size(0) == size
 
 
-def test_another_origin_or_key_is_refused(backend: SqliteBackend, store: SqlStore) -> None:
+def test_another_origin_or_key_is_refused(backend: Backend, store: SqlStore) -> None:
     with backend.store() as other:
         with pytest.raises(InvalidInput, match="already holds the ledger"):
             other.create("example.com/else", signer_of("example.com/else"))
@@ -71,7 +71,7 @@ def test_any_cut_into_batches_gives_a_whole_log(store: SqlStore, cut: int) -> No
 
 @pytest.mark.parametrize("readings", [[5, 5, 5], [900, 800, 1], [0, 0, 10**18]])
 def test_recorded_time_strictly_increases_whatever_the_clock_says(
-    backend: SqliteBackend, readings: list[int]
+    backend: Backend, readings: list[int]
 ) -> None:
     clock = iter([10, 10, *readings, *([readings[-1]] * 9)])
     with backend.store(clock=lambda: next(clock)) as store:
@@ -81,7 +81,7 @@ def test_recorded_time_strictly_increases_whatever_the_clock_says(
         check_log(store, SIGNER.verifier)
 
 
-def test_the_same_event_again_is_dropped(backend: SqliteBackend, store: SqlStore) -> None:
+def test_the_same_event_again_is_dropped(backend: Backend, store: SqlStore) -> None:
     first = store.append(0, messages(0, 3), SIGNER)
     again = store.append(0, messages(0, 4), SIGNER)
     assert statuses(again) == [Status.DUPLICATE] * 3 + [Status.SEALED]

@@ -1,18 +1,17 @@
 """Faults while writing, each twice: the write was lost, and it was kept but reported lost."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event
+from sqlalchemy import Column, Connection, Integer, MetaData, Table, event
 
 from audit.errors import AuditError, InvalidInput, StoreCorrupt, StoreMissing, Unavailable
 from audit.store import migrations, open_reader, open_store, tables
 from audit.store.contract import Status
 from audit.store.sql_store import SqlStore
-from tests.backends import ORIGIN, SqliteBackend, messages, signer_of
+from tests.backends import ORIGIN, Backend, messages, signer_of
 from tests.contract.check import check_log, sealed_ids
 
 SIGNER = signer_of()
@@ -99,18 +98,14 @@ def test_a_commit_that_was_kept_but_reported_lost(store: SqlStore) -> None:
 
 
 def test_a_store_that_was_rolled_back_under_its_writer_is_refused(
-    backend: SqliteBackend, store: SqlStore, tmp_path: Path
+    backend: Backend, store: SqlStore
 ) -> None:
     store.append(0, messages(0, 3), SIGNER)
-    backend.sql("PRAGMA wal_checkpoint(TRUNCATE)")
-    kept = tmp_path / "kept.db"
-    shutil.copy(backend.path, kept)
+    restore = backend.restorable()
     store.append(0, messages(3, 6), SIGNER)
     heads = dict(store._heads)
     store.close()
-    for path in backend.path.parent.glob("audit.db*"):
-        path.unlink()
-    shutil.copy(kept, backend.path)
+    restore()
     with backend.store() as rolled_back:
         rolled_back._heads.update(heads)
         with pytest.raises(StoreCorrupt, match="rolled back"):
@@ -118,29 +113,34 @@ def test_a_store_that_was_rolled_back_under_its_writer_is_refused(
         assert rolled_back.size(0) == heads[0].size - 3
 
 
-EDITS: list[tuple[str, str]] = [
-    ("last leaf", "UPDATE entries SET leaf = x'00' WHERE \"index\" = 301"),
-    ("a leaf of the tail", "UPDATE entries SET leaf = x'00' WHERE \"index\" = 290"),
-    ("a tile's root", "UPDATE tiles SET root = zeroblob(32)"),
-    ("the checkpoint", "UPDATE checkpoints SET note = x'00' WHERE size > 100"),
-    ("the tail", 'DELETE FROM entries WHERE "index" > 290'),
-    ("all checkpoints", "DELETE FROM checkpoints"),
-    ("the last checkpoint", "DELETE FROM checkpoints WHERE size > 100"),
+EDITS: list[tuple[str, str, list[object]]] = [
+    ("last leaf", 'UPDATE entries SET leaf = ? WHERE "index" = 301', [b"\x00"]),
+    ("a leaf of the tail", 'UPDATE entries SET leaf = ? WHERE "index" = 290', [b"\x00"]),
+    ("a tile's root", "UPDATE tiles SET root = ?", [bytes(32)]),
+    ("the checkpoint", "UPDATE checkpoints SET note = ? WHERE size > 100", [b"\x00"]),
+    ("the tail", 'DELETE FROM entries WHERE "index" > 290', []),
+    ("all checkpoints", "DELETE FROM checkpoints", []),
+    ("the last checkpoint", "DELETE FROM checkpoints WHERE size > 100", []),
 ]
 
 
-@pytest.mark.parametrize(("what", "statement"), EDITS)
+@pytest.mark.parametrize(("what", "statement", "values"), EDITS)
 def test_nothing_is_signed_over_a_doubtful_head(
-    backend: SqliteBackend, store: SqlStore, what: str, statement: str
+    backend: Backend, store: SqlStore, what: str, statement: str, values: list[object]
 ) -> None:
     store.append(0, messages(0, 300), SIGNER)
     backend.drop_guards()
-    backend.sql(statement)
+    backend.sql(statement, values)
     with backend.store() as fresh, pytest.raises(StoreCorrupt):
         fresh.append(0, messages(300, 301), SIGNER)
 
 
-def test_a_full_disk_loses_nothing(backend: SqliteBackend, store: SqlStore) -> None:
+ON_SQLITE = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+"""About its file; tests/store/test_postgresql.py has the twins."""
+
+
+@ON_SQLITE
+def test_a_full_disk_loses_nothing(backend: Backend, store: SqlStore) -> None:
     store.append(0, messages(0, 3), SIGNER)
 
     def limit(connection: Any, _: Any) -> None:
@@ -155,8 +155,9 @@ def test_a_full_disk_loses_nothing(backend: SqliteBackend, store: SqlStore) -> N
     assert len(sealed_ids(check_log(store, SIGNER.verifier))) == 3_000
 
 
+@ON_SQLITE
 def test_a_folder_that_may_not_be_written_can_still_be_read(
-    backend: SqliteBackend, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.append(0, messages(0, 3), SIGNER)
     store.close()
@@ -202,13 +203,16 @@ def test_urls_that_are_no_store(url: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+EXTRA = Table("extra", MetaData(), Column("a", Integer))
+
+
 def test_a_newer_schema_is_refused_and_an_older_one_brought_up(
-    backend: SqliteBackend, store: SqlStore, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.append(0, messages(0, 3), SIGNER)
 
     def second(connection: Connection, _: object) -> None:
-        connection.exec_driver_sql("CREATE TABLE extra (a INTEGER)")
+        EXTRA.create(connection)
 
     with monkeypatch.context() as patch:
         patch.setattr(migrations, "STEPS", (*migrations.STEPS, second))
@@ -217,31 +221,31 @@ def test_a_newer_schema_is_refused_and_an_older_one_brought_up(
         versions = [(number + 1,) for number in range(len(migrations.STEPS))]
         assert backend.sql("SELECT version FROM schema_versions") == versions
         assert backend.sql("SELECT * FROM extra") == []
-    with backend.store() as older, pytest.raises(InvalidInput, match=f"schema version {len(migrations.STEPS) + 1}"):
+    newest = len(migrations.STEPS) + 1
+    with backend.store() as older, pytest.raises(InvalidInput, match=f"schema version {newest}"):
         older.append(0, messages(4, 5), SIGNER)
     check_log(store, SIGNER.verifier)
 
 
 def test_a_failed_migration_leaves_the_store_as_it_was(
-    backend: SqliteBackend, store: SqlStore, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(connection: Connection, _: object) -> None:
-        connection.exec_driver_sql("CREATE TABLE extra (a INTEGER)")
+        EXTRA.create(connection)
         raise Cut
 
     with monkeypatch.context() as patch:
         patch.setattr(migrations, "STEPS", (*migrations.STEPS, broken))
         with backend.store() as newer, pytest.raises(Cut):
             newer.append(0, messages(0, 1), SIGNER)
-    assert backend.sql("SELECT name FROM sqlite_master WHERE name = 'extra'") == []
+    assert "extra" not in backend.tables()
     store.append(0, messages(0, 1), SIGNER)
     check_log(store, SIGNER.verifier)
 
 
-def test_the_schema_of_a_new_store_is_the_sum_of_its_steps(backend: SqliteBackend) -> None:
+def test_the_schema_of_a_new_store_is_the_sum_of_its_steps(backend: Backend) -> None:
     with backend.store() as store:
         store.create(ORIGIN, SIGNER)
     versions = [(number + 1,) for number in range(len(migrations.STEPS))]
     assert backend.sql("SELECT version FROM schema_versions") == versions
-    found = {name for (name,) in backend.sql("SELECT name FROM sqlite_master WHERE type='table'")}
-    assert found == set(tables.metadata.tables)
+    assert backend.tables() == set(tables.metadata.tables)

@@ -13,7 +13,7 @@ from audit.store.sql_store import SqlStore
 from audit.tlog.hashing import leaf_hash
 from audit.tlog.merkle import consistency_proof, inclusion_proof, root_of, tree_root
 from audit.tlog.proof import verify_consistency
-from tests.backends import ORIGIN, SqliteBackend, event_of, message_of, messages, signer_of
+from tests.backends import ORIGIN, Backend, event_of, message_of, messages, signer_of
 
 SIGNER = signer_of()
 
@@ -52,7 +52,7 @@ def test_blocks_join_without_a_seam(store: SqlStore, monkeypatch: pytest.MonkeyP
     assert sizes == [store.size(0) - 30, *range(store.size(0) - 10, store.size(0) + 1)]
 
 
-def test_size_at_one_microsecond_before_at_and_after(backend: SqliteBackend) -> None:
+def test_size_at_one_microsecond_before_at_and_after(backend: Backend) -> None:
     times = iter([1_000, 1_000, 5_000, 9_000])
     with backend.store(clock=lambda: next(times)) as store:
         store.create(ORIGIN, SIGNER)
@@ -155,7 +155,7 @@ def test_proofs_for_every_size(store: SqlStore) -> None:
         assert (entry.index, checkpoint.size) == (index, covering.size)
 
 
-def test_a_missing_tile_costs_time_not_truth(backend: SqliteBackend, store: SqlStore) -> None:
+def test_a_missing_tile_costs_time_not_truth(backend: Backend, store: SqlStore) -> None:
     store.append(0, messages(0, 600), SIGNER)
     size = store.size(0)
     root = tree_root(store.hashes(0, size), size)
@@ -180,7 +180,7 @@ def test_checkpoints_by_size(store: SqlStore) -> None:
 
 
 def test_signed_records_says_who_signed_and_what_covers_it(
-    backend: SqliteBackend, store: SqlStore
+    backend: Backend, store: SqlStore
 ) -> None:
     signature = b"\x01\x02\x03\x04" + bytes(64)
     store.append(0, [message_of(1)._replace(signature=signature), message_of(2)], SIGNER)
@@ -193,7 +193,7 @@ def test_signed_records_says_who_signed_and_what_covers_it(
     ]
 
 
-def test_columns_hold_what_the_leaf_says(backend: SqliteBackend, store: SqlStore) -> None:
+def test_columns_hold_what_the_leaf_says(backend: Backend, store: SqlStore) -> None:
     event = event_of(1, key="a\x00b", source="söurce")
     appended = store.append(0, [Message(encode_event(event))], SIGNER)
     index = appended.outcomes[0].index

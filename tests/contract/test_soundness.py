@@ -7,7 +7,7 @@ from audit.log.entry import decode_entry
 from audit.replay.points import cut_at_time
 from audit.store import open_reader
 from audit.store.sql_store import SqlStore
-from tests.backends import ORIGIN, SqliteBackend, messages, signer_of
+from tests.backends import ORIGIN, Backend, messages, signer_of
 
 SIGNER = signer_of()
 
@@ -22,7 +22,7 @@ SIGNER = signer_of()
     ],
 )
 def test_a_changed_schema_is_not_read_nor_written(
-    backend: SqliteBackend, store: SqlStore, statement: str
+    backend: Backend, store: SqlStore, statement: str
 ) -> None:
     store.append(0, messages(0, 3), SIGNER)
     open_reader(backend.url, sound=True).close()
@@ -33,31 +33,24 @@ def test_a_changed_schema_is_not_read_nor_written(
         again.append(0, messages(3, 4), SIGNER)
 
 
-def test_somebodys_own_view_beside_ours_is_no_fault(
-    backend: SqliteBackend, store: SqlStore
-) -> None:
+def test_somebodys_own_view_beside_ours_is_no_fault(backend: Backend, store: SqlStore) -> None:
     backend.sql("CREATE VIEW mine AS SELECT log FROM entries")
     open_reader(backend.url, sound=True).close()
     store.append(0, messages(0, 1), SIGNER)
 
 
-def test_a_store_whose_log_0_is_gone_gets_no_second_one(
-    backend: SqliteBackend, store: SqlStore
-) -> None:
+def test_a_store_whose_log_0_is_gone_gets_no_second_one(backend: Backend, store: SqlStore) -> None:
     size = store.size(0)
-    guards = backend.sql("SELECT sql FROM sqlite_master WHERE type = 'trigger'")
-    backend.drop_guards()
-    for table in ("logs", "entries", "checkpoints"):
-        backend.sql(f"UPDATE {table} SET log = 7")
-    for (text,) in guards:
-        backend.sql(str(text))
+    with backend.unguarded():
+        for table in ("logs", "entries", "checkpoints"):
+            backend.sql(f"UPDATE {table} SET log = 7")
     with backend.store() as again, pytest.raises(StoreCorrupt, match="no log 0"):
         again.create(ORIGIN, SIGNER)
     assert store.size(7) == size
 
 
 @pytest.mark.parametrize("shift_us", [-50_000, 1_000_000])
-def test_a_cut_does_not_believe_the_time_column(backend: SqliteBackend, shift_us: int) -> None:
+def test_a_cut_does_not_believe_the_time_column(backend: Backend, shift_us: int) -> None:
     times = iter(range(10_000_000, 99_000_000, 100_000))
     with backend.store(clock=lambda: next(times)) as store:
         store.create(ORIGIN, SIGNER)

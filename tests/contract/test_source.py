@@ -16,7 +16,7 @@ from audit.store.positions import source_position
 from audit.store.sql_store import SqlStore
 from audit.verify.policy import Policy
 from audit.verify.verifier import verify
-from tests.backends import ORIGIN, SqliteBackend, event_of, signer_of
+from tests.backends import ORIGIN, Backend, event_of, signer_of
 from tests.contract.check import check_log, sealed_ids
 
 TOPIC = "audit.events"
@@ -71,7 +71,7 @@ def verified(store: SqlStore) -> None:
     assert report.ok, report.to_json()
 
 
-def test_a_log_is_opened_once(opened: SqlStore, backend: SqliteBackend) -> None:
+def test_a_log_is_opened_once(opened: SqlStore, backend: Backend) -> None:
     size = opened.size(LOG)
     assert not opened.open_log(LOG, PARTITION_ORIGIN, SIGNER)
     assert opened.size(LOG) == size
@@ -112,7 +112,7 @@ def test_what_is_delivered_again_writes_nothing(opened: SqlStore) -> None:
     verified(opened)
 
 
-def test_a_writer_whose_log_was_claimed_is_fenced(opened: SqlStore, backend: SqliteBackend) -> None:
+def test_a_writer_whose_log_was_claimed_is_fenced(opened: SqlStore, backend: Backend) -> None:
     zombie = opened.claim(LOG)
     opened.append_from(zombie, batch(range(3)), SIGNER)
     with backend.store() as other:

@@ -16,7 +16,7 @@ from audit.replay.points import AsOf, Cut, resolve, time_of
 from audit.replay.refs import parse_ref
 from audit.store.contract import LOG_OF_THE_LEDGER, Message, Outcome, Status
 from audit.store.sql_store import SqlStore
-from tests.backends import BACKENDS, SqliteBackend, signer_of
+from tests.backends import BACKENDS, Backend, new_backend, signer_of
 
 ORIGIN = "example.com/replay"
 START_US = parse_rfc3339("2026-01-01T00:00:00Z")
@@ -34,9 +34,10 @@ def us(text: str) -> int:
 class LedgerInTest:
     """Emits events as told into a real store, and reads them back at a point."""
 
-    def __init__(self, backend: SqliteBackend) -> None:
+    def __init__(self, backend: Backend) -> None:
         self.now_us = START_US
         self.backend = backend
+        backend.prepare()
         self.store: SqlStore = backend.store(clock=lambda: self.now_us)
         self.store.create(ORIGIN, signer_of(ORIGIN))
         self.opened_size = self.store.size(0)
@@ -183,9 +184,9 @@ class LedgerInTest:
         return row_at(self.store, parse_ref(ref), self.cut(as_of), valid_at_us).row
 
 
-@pytest.fixture(params=sorted(BACKENDS))
+@pytest.fixture(params=BACKENDS)
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LedgerInTest]:
     """A new ledger, on every backend."""
-    made = LedgerInTest(BACKENDS[request.param](tmp_path))
+    made = LedgerInTest(new_backend(request.param, request, tmp_path))
     with made.store:
         yield made
