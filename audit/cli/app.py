@@ -31,13 +31,14 @@ COMMANDS = {
     "prove": _command("prove", AUDITORS, "Write a receipt: one entry that verifies alone."),
     "bundle": _command("bundle", AUDITORS, "Write the offline file for an auditor."),
     "predictions": _command("predictions", ML, "Find predictions, by customer and day."),
+    "consume": _command("consume", OPERATORS, "Seal what a Kafka topic holds."),
     "status": _command("status", OPERATORS, "Logs, sizes, checkpoints: the first thing to type."),
     "key": _command("key", OPERATORS, "The log's and the producers' keys."),
     "quarantine": _command("quarantine", OPERATORS, "What could not be accepted, and why."),
 }
 
 LATER = (
-    *("consume", "trace", "trace-diff", "runs", "serving", "flag", "unflag", "review", "drift"),
+    *("trace", "trace-diff", "runs", "serving", "flag", "unflag", "review", "drift"),
     *("capture", "reconcile", "sql", "export", "serve", "tiles", "witness", "timestamp"),
     *("recover", "erase", "subject"),
 )

@@ -1,0 +1,140 @@
+"""Decode: what was fetched becomes what a log can seal; nothing is dropped, whatever it is.
+
+A message that cannot be what it should be becomes a QUARANTINED draft with its bytes and a reason.
+Only what cannot be judged now - the schema registry or the blob store does not answer - is left:
+it is tried again, and nothing behind it in its partition goes ahead of it.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from audit.errors import FormatError, LimitExceeded
+from audit.event.types import SCHEMA
+from audit.kafka.transport import Fetched
+from audit.log.entry import MAX_EVENT_IN_LEAF_BYTES, SIGNATURE_BYTES, SourceSpan
+from audit.log.intake import UNDECODABLE_REASON, Incoming, Message, accept, quarantine
+from audit.store.blobs import BlobStore
+from consumers.settings import Signatures
+from consumers.signatures import PinnedProducers
+
+if TYPE_CHECKING:
+    from audit.kafka.registry import RegistryFraming
+
+TOMBSTONE_REASON = "TOMBSTONE"
+OVERSIZE_REASON = "OVERSIZE"
+OVERSIZE_MARK = b"attestory oversize v1\n"
+OVERSIZE_KEPT_BYTES = 1_024
+"""How much of a message that is too large stands in its entry, behind its digest."""
+
+
+class Decoder:
+    """Decodes the messages of one topic. One thread uses it."""
+
+    def __init__(
+        self,
+        topic: str,
+        blobs: BlobStore,
+        *,
+        signatures: Signatures = Signatures.RECORD,
+        pinned: PinnedProducers | None = None,
+        framing: "RegistryFraming | None" = None,
+    ) -> None:
+        """`pinned` is needed where signatures are required; `framing` where there is a registry."""
+        self._topic = topic
+        self._blobs = blobs
+        self._keep = signatures is not Signatures.IGNORE
+        self._pinned = pinned if signatures is Signatures.REQUIRE else None
+        self._framing = framing
+        self._plain = self._keep and self._pinned is None and framing is None
+
+    def decode(
+        self,
+        partition: int,
+        messages: Sequence[Fetched],
+        into: list[Incoming],
+        indexes: tuple[int, int] = (0, 0),
+    ) -> None:
+        """Add one Incoming to `into` for each message, in order.
+
+        `indexes`: the lowest and the highest at which the first of them can be sealed. Raises
+        Unavailable when one cannot be judged now: those before it are in `into` already.
+        """
+        if not self._plain:
+            self._decode_slowly(partition, messages, into, indexes)
+            return
+        topic = self._topic
+        for offset, key, value, signature in messages:
+            span = SourceSpan(topic, partition, offset, offset + 1)
+            if value is None or len(value) > MAX_EVENT_IN_LEAF_BYTES:
+                into.append(self._odd(key, value, signature, span))
+            else:
+                into.append(accept(Message(value, signature, span)))
+
+    def _decode_slowly(
+        self,
+        partition: int,
+        messages: Sequence[Fetched],
+        into: list[Incoming],
+        indexes: tuple[int, int],
+    ) -> None:
+        if self._pinned is not None:
+            self._pinned.look()
+        lowest, highest = indexes
+        before = len(into)
+        for offset, key, value, signature in messages:
+            kept = signature if self._keep else None
+            span = SourceSpan(self._topic, partition, offset, offset + 1)
+            if value is None or len(value) > MAX_EVENT_IN_LEAF_BYTES:
+                into.append(self._odd(key, value, kept, span))
+                continue
+            item = self._unframed(Message(value, kept, span))
+            into.append(self._required(item, lowest, highest + len(into) - before))
+
+    def _unframed(self, message: Message) -> Incoming:
+        if self._framing is None:
+            return accept(message)
+        try:
+            event = self._framing.decode(message.event)
+        except (FormatError, LimitExceeded) as error:
+            return self._quarantined(message, f"{UNDECODABLE_REASON}: {error}")
+        if len(event) > MAX_EVENT_IN_LEAF_BYTES:
+            return self._oversize(event, message.signature, message.source)
+        return accept(message._replace(event=event))
+
+    def _required(self, item: Incoming, first: int, last: int) -> Incoming:
+        """The item, or its quarantine where a signature is required and does not hold.
+
+        A schema is let in without: its bytes depend on the schema alone, whoever sends it.
+        """
+        if self._pinned is None or item.is_quarantined or item.columns.type == SCHEMA:
+            return item
+        draft = item.draft
+        fault = self._pinned.fault(draft.event, draft.signature, first, last)
+        if fault is None:
+            return item
+        return quarantine(Message(draft.event, draft.signature, draft.source), fault)
+
+    def _odd(
+        self, key: bytes | None, value: bytes | None, signature: bytes | None, span: SourceSpan
+    ) -> Incoming:
+        if value is not None:
+            return self._oversize(value, signature, span)
+        reason = f"{TOMBSTONE_REASON}: a message without a value; its key is kept"
+        if key is not None and len(key) > MAX_EVENT_IN_LEAF_BYTES:
+            return self._oversize(key, signature, span, f"{reason}; ")
+        return self._quarantined(Message(key or b"", signature, span), reason)
+
+    def _oversize(
+        self, data: bytes, signature: bytes | None, span: SourceSpan | None, before: str = ""
+    ) -> Incoming:
+        # The blob is durable before the entry that names it.
+        digest = self._blobs.put(data)
+        size = len(data)
+        event = OVERSIZE_MARK + f"{digest} {size}\n".encode() + data[:OVERSIZE_KEPT_BYTES]
+        reason = f"{before}{OVERSIZE_REASON}: {size} bytes, {digest} in the blob store"
+        return self._quarantined(Message(event, signature, span), reason)
+
+    def _quarantined(self, message: Message, reason: str) -> Incoming:
+        if message.signature is not None and len(message.signature) != SIGNATURE_BYTES:
+            message = message._replace(signature=None)
+        return quarantine(message, reason)

@@ -1,0 +1,113 @@
+"""The rollback guard: a store that is behind what was published of it, or differs, is refused.
+
+Checkpoints are published to a second place, the compacted topic `audit.checkpoints`. Whoever takes
+over a log reads back the newest one there. A store restored from an older copy would otherwise go
+on from there, and its log sign two histories under one name; nobody could tell which is right.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from audit.errors import FormatError, InvalidInput, StoreCorrupt, UnknownKey, Unproven
+from audit.kafka.topics import CHECKPOINTS_TOPIC
+from audit.store.contract import Reader
+from audit.tlog.checkpoint import Checkpoint, open_checkpoint
+from audit.tlog.keys import Verifier
+from audit.tlog.merkle import tree_root
+from consumers.metrics import Metrics
+
+REMEMBERED_S = 5.0
+"""How long what was read back is good for: the logs of many partitions are taken over at once."""
+
+ReadBack = Callable[[Iterable[str]], Mapping[str, bytes]]
+"""Origins -> what was published last of each, unverified."""
+
+
+class Guard:
+    """Compares logs with what was published of them. One thread uses it."""
+
+    def __init__(
+        self,
+        read_back: ReadBack,
+        origins: Iterable[str],
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`origins`: all that will be asked for, read in one pass; others are added to them."""
+        self._read_back = read_back
+        self._origins = set(origins)
+        self._metrics = metrics
+        self._clock = clock
+        self._notes: Mapping[str, bytes] = {}
+        self._read_s: float | None = None
+
+    def check(self, store: Reader, log: int, verifier: Verifier) -> None:
+        """Return when the store holds all that was published of a log, with the same root.
+
+        `verifier` is the log's own key. Raises StoreCorrupt when it does not, InvalidInput when
+        what was published under this name is by another key or is no checkpoint, Unavailable while
+        nothing can be read.
+        """
+        note = self._newest(verifier.name)
+        if note is None:
+            return
+        try:
+            checkpoint = _opened(note, verifier)
+            self._metrics.published_to(checkpoint.origin, checkpoint.size)
+            fault = _fault(store, log, checkpoint)
+            if fault is not None:
+                raise StoreCorrupt(
+                    f"log {log} {checkpoint.origin} of {store.address} {fault}: it was rolled back "
+                    "or changed\nnothing is appended to it; restore the newest copy of the store "
+                    "(see `audit verify`)"
+                )
+        except (StoreCorrupt, InvalidInput):
+            self._metrics.guard_refusals += 1
+            raise
+
+    def _newest(self, origin: str) -> bytes | None:
+        # A store never shrinks, so it must hold what was published some seconds ago as well.
+        now_s = self._clock()
+        is_old = self._read_s is None or now_s - self._read_s > REMEMBERED_S
+        if is_old or origin not in self._origins:
+            self._origins.add(origin)
+            self._notes = self._read_back(self._origins)
+            self._read_s = now_s
+        return self._notes.get(origin)
+
+
+def _opened(note: bytes, verifier: Verifier) -> Checkpoint:
+    """The checkpoint, when it is one of this log by its own key. Raises InvalidInput."""
+    try:
+        checkpoint = open_checkpoint(note, [verifier])
+    except UnknownKey:
+        raise InvalidInput(
+            f"another key than this ledger's published a checkpoint as {verifier.name}: are there "
+            "two ledgers of one name?\ngive this one another origin, or delete the other's record "
+            f"from {CHECKPOINTS_TOPIC}"
+        ) from None
+    except (FormatError, Unproven) as error:
+        raise InvalidInput(
+            f"what was published last as a checkpoint of {verifier.name} is none: {error}\n"
+            f"find out who wrote it, and delete that record from {CHECKPOINTS_TOPIC}"
+        ) from None
+    if checkpoint.origin != verifier.name:
+        raise InvalidInput(f"a checkpoint of {checkpoint.origin} stands for {verifier.name}")
+    return checkpoint
+
+
+def _fault(store: Reader, log: int, published: Checkpoint) -> str | None:
+    """What is wrong with the store's log, given a checkpoint of it, if anything."""
+    there = any(known.log == log for known in store.logs())
+    size = store.size(log) if there else 0
+    if size < published.size:
+        return f"has {size} entries, {published.size} were published"
+    if published.size == 0:
+        return None
+    try:
+        root = tree_root(store.hashes(log, published.size), published.size)
+    except (InvalidInput, Unproven) as error:
+        return f"is broken ({error})"
+    if root != published.root:
+        return f"has another root at size {published.size} than was published"
+    return None

@@ -1,0 +1,130 @@
+"""Helpers: events onto a real topic, consumers in this process or one of their own, and the log."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from pathlib import Path
+
+from audit.event.build import data_event, schema_event
+from audit.event.envelope import decode_event, encode_event
+from audit.event.payload import decode_payload
+from audit.event.schema import SchemaBook, builtin
+from audit.event.signing import sign_event
+from audit.kafka.address import parse_address
+from audit.kafka.clients import open_producer
+from audit.log.entry import Entry, Kind, decode_entry
+from audit.store import open_reader
+from audit.tlog.keys import Signer
+from consumers.service import run
+from consumers.settings import Settings
+
+WAIT_S = 30.0
+
+
+def an_event(number: int, *, event_id: str | None = None, source: str = "crm") -> bytes:
+    """A change of user/NUMBER."""
+    built = data_event(
+        "update", "user", number, event_id=event_id or f"e{number}", source=source,
+        after={"n": number},
+    )  # fmt: skip
+    return encode_event(built.event)
+
+
+def the_schema(name: str = "row.v1") -> bytes:
+    """The event that brings a built-in schema."""
+    return encode_event(schema_event(builtin(name)))
+
+
+def send(
+    bus: str, values: Iterable[bytes | None], *, partition: int = 0, signer: Signer | None = None
+) -> None:
+    """Put values onto one partition, signed by a producer if one is given."""
+    address = parse_address(bus)
+    with closing(open_producer(address)) as producer:
+        for value in values:
+            signature = sign_event(value, signer) if signer is not None and value else None
+            producer.send(address.topic, partition, b"user/1", value, signature)
+        producer.flush(30)
+
+
+def consume(bus: str, store: str, **settings: object) -> int:
+    """Consume what is there, in this process; the exit code."""
+    return run(Settings(bus=bus, store=store, once=True, **settings))
+
+
+def entries(store: str, log: int) -> list[Entry]:
+    """All entries of a log."""
+    with open_reader(store) as reader:
+        return [decode_entry(leaf) for _, leaf in reader.leaves(log)]
+
+
+def sealed(store: str, log: int) -> list[Entry]:
+    """The entries of a log that came from the topic."""
+    return [entry for entry in entries(store, log) if entry.source is not None]
+
+
+def control(store: str, log: int, type_: str) -> list[dict[str, object]]:
+    """What the CONTROL entries of a type say."""
+    found = []
+    for entry in entries(store, log):
+        if entry.kind is Kind.CONTROL:
+            event = decode_event(entry.event)
+            if event.type == type_:
+                found.append(decode_payload(event, SchemaBook.with_builtins()))
+    return found
+
+
+def sizes(store: str) -> dict[int, int]:
+    """The size of each log."""
+    with open_reader(store) as reader:
+        return {info.log: reader.size(info.log) for info in reader.logs()}
+
+
+def wait_for(condition: Callable[[], object], what: str) -> None:
+    """Wait until something holds; it fails the test after half a minute."""
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline, f"waited for {what}"
+        time.sleep(0.05)
+
+
+class Process:
+    """A consumer in a process of its own: `python -m consumers`."""
+
+    def __init__(self, folder: Path, bus: str, store: str, *options: str, **environ: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.log = folder / f"consumer-{len(list(folder.glob('consumer-*')))}.log"
+        command = [sys.executable, "-m", "consumers", "--bus", bus, "--store", store, *options]
+        with self.log.open("wb") as output:
+            self._process = subprocess.Popen(
+                command, stdout=output, stderr=output, cwd=folder, env={**os.environ, **environ}
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def tell(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal, if it still runs; the exit code."""
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        return self._process.wait(WAIT_S)
+
+    def close(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
