@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 
 from audit.errors import AuditError, InvalidInput, Unavailable
 from audit.log.intake import Message
-from audit.store import clock_us, open_store, sqlite_path
+from audit.store import clock_us, open_store, store_folder
 from audit.store.contract import LOG_OF_THE_LEDGER, Appended, LogInfo
 from audit.tlog.keyfile import read_key, write_key
 from audit.tlog.keys import Ed25519Signer, Signer, derive_seed, key_name_ok, new_seed
@@ -79,8 +79,8 @@ class EmbeddedLedger:
             return known
         info = next((info for info in self.store.logs() if info.log == log), None)
         if info is None:
-            raise InvalidInput(f"{self.url} has no log {log}")
-        signer = Ed25519Signer.from_seed(info.origin, derive_seed(self._root_seed, info.origin))
+            raise InvalidInput(f"{self.store.address} has no log {log}")
+        signer = self.key_of(info.origin)
         if signer.verifier.vkey != info.vkey:
             raise InvalidInput(
                 f"the key {self.key_path} is not the one of the ledger {info.origin}\n"
@@ -88,6 +88,14 @@ class EmbeddedLedger:
             )
         self._signers[log] = signer
         return signer
+
+    def key_of(self, origin: str) -> Signer:
+        """The signing key of the log of this origin, whether that log is there yet or not."""
+        return Ed25519Signer.from_seed(origin, derive_seed(self._root_seed, origin))
+
+    def open_log(self, log: int, origin: str) -> bool:
+        """Begin a further log. True when this call made it. Raises as `Store.open_log`."""
+        return self.store.open_log(log, origin, self.key_of(origin))
 
     def append(self, messages: Sequence[Message], log: int = LOG_OF_THE_LEDGER) -> Appended:
         """Seal events in one transaction with one checkpoint. Raises as `Store.append`."""
@@ -133,11 +141,11 @@ def open_for_writing(
     existing one's. `clock` gives microseconds since the epoch. Raises InvalidInput (another origin,
     a key that is missing or not the ledger's), Unavailable, StoreBusy, StoreCorrupt.
     """
-    path = sqlite_path(url)
+    folder = store_folder(url)
     if origin is not None and not key_name_ok(origin):
         raise InvalidInput('an origin must not be empty and has no white space and no "+"')
-    key = _place(key_path, ENV_KEY, path.parent / KEY_FILE)
-    policy = _place(policy_path, ENV_POLICY, path.parent / POLICY_FILE)
+    key = _place(key_path, ENV_KEY, folder / KEY_FILE)
+    policy = _place(policy_path, ENV_POLICY, folder / POLICY_FILE)
     secret = passphrase_of(passphrase)
     store = open_store(url, create=True, clock=clock_us if clock is None else clock)
     try:
@@ -145,9 +153,11 @@ def open_for_writing(
         root_seed = _root_seed(key, secret, info)
         created = info is None
         if info is None:
-            info, created = _create(store, path, root_seed, origin, policy)
+            info, created = _create(store, url, root_seed, origin, policy)
         if origin is not None and info.origin != origin:
-            raise InvalidInput(f"{url} already holds the ledger {info.origin}, not {origin}")
+            raise InvalidInput(
+                f"{store.address} already holds the ledger {info.origin}, not {origin}"
+            )
         ledger = EmbeddedLedger(
             store,
             root_seed,
@@ -236,10 +246,10 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _create(
-    store: "SqlStore", path: Path, root_seed: bytes, origin: str | None, policy: Path
+    store: "SqlStore", url: str, root_seed: bytes, origin: str | None, policy: Path
 ) -> tuple[LogInfo, bool]:
     """Make the ledger, or take over the one that another process made first: (log 0, made here)."""
-    wanted = _default_origin(path) if origin is None else origin
+    wanted = _default_origin(url) if origin is None else origin
     signer = Ed25519Signer.from_seed(wanted, derive_seed(root_seed, wanted))
     if _names(policy, signer.verifier.vkey) and _log_0(store) is None:
         raise InvalidInput(
@@ -257,8 +267,10 @@ def _create(
     return made, created
 
 
-def _default_origin(path: Path) -> str:
-    stem = "".join(c if c.isalnum() or c in "-._" else "-" for c in path.stem)
+def _default_origin(url: str) -> str:
+    """A name after the store's file or database: the last part of its URL's path."""
+    path = url.partition("://")[2].partition("/")[2].partition("?")[0]
+    stem = "".join(c if c.isalnum() or c in "-._" else "-" for c in Path(path).stem)
     return f"{ORIGIN_PREFIX}{stem[:MAX_ORIGIN_STEM_CHARS]}-{secrets.token_hex(4)}"
 
 

@@ -1,21 +1,23 @@
 """The emitter: one line in an application, and what happened is on its way into the ledger.
 
-An event survives the death of the process once the call returned: it is in the spool. It is sealed
-in the store, and survives a power cut, once `flush` returned.
+An event survives the death of the process once the call returned: it is in the spool. It survives a
+power cut once `flush` returned: it is sealed in the store, or acknowledged by the broker, or, while
+the broker is away, in a spool that is on the disk.
 """
 
 import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from functools import lru_cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 from uuid import uuid4
 
 from audit.capture import processes
+from audit.capture.bus import open_bus
 from audit.capture.context import current
-from audit.capture.embedded import open_for_writing, passphrase_of
+from audit.capture.embedded import passphrase_of
 from audit.capture.options import Options, envelope, json_defaults
 from audit.capture.sealer import Sealer
 from audit.errors import AuditError, InvalidInput, Unavailable
@@ -23,7 +25,7 @@ from audit.event.build import Built, data_event, new_event_id, record_event, sch
 from audit.event.envelope import Event, encode_event
 from audit.event.schema import DeclaredSchema, declare
 from audit.event.types import DATA_TYPES, RECORD_TYPES
-from audit.store import clock_us, sqlite_path
+from audit.store import clock_us
 from audit.store.contract import Status
 from audit.tlog.keyfile import read_key
 from audit.tlog.keys import Ed25519Signer, Signer
@@ -33,10 +35,7 @@ if TYPE_CHECKING:
 
     from audit.capture.frames import FrameResult
 
-ENV_SPOOL = "AUDIT_SPOOL"
-SPOOL_FOLDER = "audit-spool"
 DEFAULT_SOURCE = "app"
-KAFKA = "kafka://"
 
 EMITTED_TYPES = DATA_TYPES | RECORD_TYPES
 """What an application may say; the rest is the log's own, or sent by itself when needed."""
@@ -45,7 +44,7 @@ _log = logging.getLogger("audit.capture")
 
 
 class Emitter:
-    """Emits events into a ledger. Safe for several threads, and usable after a fork.
+    """Emits events into a ledger, or through Kafka. Safe for threads, and usable after a fork.
 
     Every emitting method returns the event's id, and raises InvalidInput or LimitExceeded for what
     cannot be recorded (naming the field), Unavailable when the event cannot be kept safe.
@@ -64,26 +63,25 @@ class Emitter:
         schemas: Mapping[str, Any] | None = None,
         clock: Callable[[], int] | None = None,
         on_unavailable: Literal["spool", "raise"] = "spool",
+        store: str | None = None,
     ) -> None:
-        """Open the ledger at `bus` (sqlite:///...), making what is missing.
+        """Open the bus: a ledger (sqlite:///..., postgresql://..., made where it is missing) or a
+        topic (kafka://host:9092/topic), whose consumer seals the events.
 
         `source` names this application in every event (default "app"). `key`: file or signer of the
-        producer key that signs each event. `durable`: each call returns only when its event is
-        sealed. `spool`: folder of the spool (default AUDIT_SPOOL, else audit-spool/ beside the
-        store). `ledger_key`, `passphrase`: the ledger's own key, see `open_for_writing`. `schemas`:
-        entity type -> declared Avro schema. `clock`: microseconds since the epoch.
-        `on_unavailable`: "spool" keeps events while the ledger cannot be reached, "raise" refuses
-        new ones then. Raises InvalidInput, Unavailable, StoreCorrupt.
+        producer key that signs each event. `durable`: each call flushes. `spool`: folder of the
+        spool (default AUDIT_SPOOL, else audit-spool/ beside the store, or with Kafka
+        attestory/spool in the user's state folder). `ledger_key`, `passphrase`: the ledger's own
+        key, see `open_for_writing`. `schemas`: entity type -> declared Avro schema. `clock`:
+        microseconds since the epoch. `on_unavailable`: "spool" keeps events while the ledger or
+        the broker cannot be reached, "raise" refuses new ones then; a broker must then answer now.
+        `store`: with Kafka the ledger in which `frame` finds the current state (default
+        AUDIT_STORE). Raises InvalidInput, Unavailable, StoreCorrupt.
         """
-        if bus.startswith(KAFKA):
-            raise InvalidInput(
-                "the Kafka transport is not in this version\n"
-                "give a store as the bus instead: sqlite:///path/audit.db"
-            )
         if on_unavailable not in ("spool", "raise"):
             raise InvalidInput('on_unavailable is "spool" or "raise"')
         self._sealer: Sealer | None = None
-        self._counts = dict.fromkeys(Status, 0)
+        self._counted: Sealer | None = None  # stays to be asked after `close`
         self._starting = threading.Lock()
         self.bus = bus
         self.source = DEFAULT_SOURCE if source is None else source
@@ -94,16 +92,12 @@ class Emitter:
         self._declared: dict[str, DeclaredSchema] = {}
         for entity, schema in (schemas or {}).items():
             self.declare(entity, schema)
-        named = os.environ.get(ENV_SPOOL) if spool is None else spool
-        self._folder = sqlite_path(bus).parent / SPOOL_FOLDER if not named else Path(named)
         self._closed = False
-        self._ledger = open_for_writing(
-            bus, key_path=ledger_key, passphrase=passphrase, clock=clock
-        )
+        self._bus = open_bus(bus, spool, store, self._refuse, ledger_key, passphrase, clock)
         try:
             self._start()
         except BaseException:
-            self._ledger.close()
+            self._bus.close()
             raise
 
     def _producer(self, key: str | os.PathLike[str] | Signer | None) -> Signer | None:
@@ -116,9 +110,12 @@ class Emitter:
         """Begin as a new producer: at the start, and again in a forked child."""
         self._producer_id = str(uuid4())
         self._sequence = 0
-        # Schemas go again from each producer: this one's events may be all that is ever sealed.
-        self._sent: set[tuple[bytes, ...]] = {()}
-        self._sealer = sealer = Sealer(self._ledger, self._folder, self._producer_id, _log.error)
+        # Schemas go again from each producer: this one's events may be all that ever arrives.
+        self._sent: set[tuple[bytes, ...]] = set(self._bus.known)
+        self._generation = 0
+        bus = self._bus
+        sealer = Sealer(bus.destination(), bus.folder, self._producer_id, bus.settles)
+        self._sealer = self._counted = sealer
         processes.watch(self, sealer)
         return sealer
 
@@ -209,6 +206,7 @@ class Emitter:
         `key` is a column, a list of columns (they stay in the row), or None for the index. Rows
         that are not in the frame are deleted. A missing cell is null, and no difference where the
         row never had the field. Returns how many rows were created, updated, deleted, unchanged.
+        With Kafka "now" is what the consumer has sealed in `store`.
         """
         from audit.capture.frames import emit_frame
 
@@ -224,20 +222,24 @@ class Emitter:
     def flush(self, timeout: float | None = None) -> None:
         """Return when all events so far are sealed in the store; `timeout` in seconds.
 
-        Raises Unavailable, StoreBusy or StoreCorrupt, saying how many events wait and where.
+        With Kafka: when the broker acknowledged them; or, while it is away, when they are in the
+        spool and on the disk, which a line in the log says (`waiting` tells). Raises Unavailable,
+        StoreBusy or StoreCorrupt, saying how many events wait and where; with Kafka only where
+        on_unavailable is "raise", or when the spool cannot be written.
         """
         self._live().flush(timeout)
 
     def close(self, timeout: float | None = None) -> None:
-        """Flush and end. Raises as `flush`; what then waits is sealed by the next writer."""
+        """Flush and end; the default `timeout` is none, with Kafka 20 seconds.
+
+        Raises as `flush`; what then waits is delivered by the next writer.
+        """
         if self._closed:
             return
         self._closed = True
         sealer, self._sealer = self._sealer, None
         if sealer is None:
-            self._ledger.close()
-            return
-        self._counts = sealer.counts
+            return self._bus.close()
         processes.forget(sealer)
         sealer.close(timeout)
 
@@ -247,8 +249,21 @@ class Emitter:
         return self._producer_id
 
     @property
+    def store(self) -> str | None:
+        """The ledger in which the current state of rows is found; None when it is not known."""
+        return self._bus.store
+
+    @property
+    def delivered(self) -> int:
+        """How many events the store took, or the broker acknowledged, schema events included."""
+        return 0 if self._counted is None else self._counted.delivered
+
+    @property
     def sealed(self) -> int:
-        """How many events the store took, schema events included."""
+        """How many events the store took, schema events included.
+
+        With Kafka only the consumer knows: this and the next three stay 0, see `delivered`.
+        """
         return self._count(Status.SEALED)
 
     @property
@@ -268,12 +283,11 @@ class Emitter:
 
     @property
     def waiting(self) -> int:
-        """How many events are in the spool and not yet sealed."""
-        return 0 if self._sealer is None else self._sealer.backlog.waiting
+        """How many events are in the spool and not yet sealed, or acknowledged by the broker."""
+        return 0 if self._counted is None else self._counted.backlog.waiting
 
     def _count(self, status: Status) -> int:
-        counts = self._counts if self._sealer is None else self._sealer.counts
-        return counts[status]
+        return 0 if self._counted is None else self._counted.counts[status]
 
     def __enter__(self) -> Self:
         """The emitter itself."""
@@ -343,9 +357,14 @@ class Emitter:
         # and a number is used up only when its event is safe there.
         backlog = sealer.backlog
         with backlog.lock:
+            generation = backlog.prepare()
+            if generation != self._generation:
+                self._generation = generation
+                if self._bus.in_each_file:
+                    self._sent = set(self._bus.known)
             if schemas not in self._sent:
                 for canonical in schemas:
-                    sealer.put(None, encode_event(schema_event(canonical)), None)
+                    sealer.put(None, _schema_bytes(canonical), None)
                 self._sent.add(schemas)
             sequence = self._sequence
             data = encode_event(Event._make((*event[:-2], self._producer_id, sequence)))
@@ -359,7 +378,7 @@ class Emitter:
                 # Even if the user's Ctrl-C comes between the file and the next line.
                 self._sequence += backlog.put_count - count
         if self._durable:
-            sealer.flush()
+            sealer.flush(again=False, say_always=False)
         return event.event_id
 
     def _sign(self, data: bytes) -> bytes:
@@ -370,5 +389,11 @@ class Emitter:
 
     def _forked(self) -> None:
         """In a forked child: begin as a new producer with the next event."""
-        self._sealer = None
+        self._sealer = self._counted = None
         self._starting = threading.Lock()
+
+
+@lru_cache(maxsize=64)
+def _schema_bytes(canonical: bytes) -> bytes:
+    """The event that brings a schema, as bytes: each spool file may need it anew."""
+    return encode_event(schema_event(canonical))

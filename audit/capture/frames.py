@@ -32,9 +32,15 @@ def emit_frame(
     """See `Emitter.frame`. The whole frame is checked before the first event is emitted."""
     if options.keys().isdisjoint(("transaction", "transaction_id")):
         options = {**options, "transaction": new_event_id()}
+    store = emitter.store
+    if store is None:
+        raise InvalidInput(
+            "a frame is compared with the rows now, and Kafka has no such state\n"
+            'say where the ledger is: Emitter(..., store="postgresql://...") or AUDIT_STORE'
+        )
     rows = _rows(df, key)
     emitter.flush()
-    now = _rows_now(emitter.bus, entity)
+    now = _rows_now(store, entity)
     created = updated = unchanged = 0
     for text, row in rows.items():
         found = difference(now.pop(text, None), row, missing_is_null=True)
@@ -100,12 +106,12 @@ def _cells(df: "pandas.DataFrame", name: Any) -> list[Any]:
     return cells
 
 
-def _rows_now(bus: str, entity: str) -> dict[str, Row]:
+def _rows_now(store: str, entity: str) -> dict[str, Row]:
     from audit.replay.asof import dataset
     from audit.replay.points import resolve
     from audit.store import open_reader
 
-    with open_reader(bus) as reader:
+    with open_reader(store) as reader:
         cut = resolve(reader, None, 0)
         try:
             return dict(dataset(reader, entity, cut).rows())

@@ -1,8 +1,11 @@
-"""Spool files that dead processes left: sealed by the next writer, then removed.
+"""Spool files that dead processes left: delivered by the next writer, then removed.
 
-The write order is: seal (the store drops what it has already), then remove the file. A crash in
+The write order is: deliver (the log drops what it has already), then remove the file. A crash in
 between leaves the file, and the next writer finds only duplicates in it. Damage in the middle of a
-file costs what is damaged and nothing else: the rest is sealed, and the file kept as `.corrupt`.
+file costs what is damaged and nothing else: the rest is delivered, and the file kept as `.corrupt`.
+
+The files of one process go in the order it wrote them, and processes in the order in which they
+last wrote: one that ended before another began goes first.
 """
 
 import contextlib
@@ -10,13 +13,14 @@ import mmap
 import os
 import stat
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 
+from audit.capture.backlog import GROUP_BYTES
 from audit.capture.spool import (
     MAGIC,
     MAX_FIRST_LINE_BYTES,
     SUFFIX,
+    Read,
     read_first_line,
     read_records,
     try_lock,
@@ -26,50 +30,95 @@ from audit.log.intake import Message
 
 CORRUPT_SUFFIX = ".corrupt"
 GROUP_EVENTS = 1_000
-"""Events of a left file that are sealed in one transaction."""
+"""Events of a left file that are delivered together."""
 
-Seal = Callable[[list[Message]], None]
+Deliver = Callable[[list[Message]], None]
+
+_open: set[int] = set()
+"""Files that are being drained in this process."""
 
 
-def drain(folder: Path, destination: str, seal: Seal, tell: Callable[[str], None]) -> int:
-    """Seal and remove what dead processes left in the spool for this destination.
+class _Held(Exception):
+    """Somebody else is at work on the file."""
 
-    `seal` gets the messages in order, in groups; `tell` a line for each damaged file. Returns how
-    many files were emptied. Files that a living process holds, and those for other ledgers, are not
-    touched. Raises Unavailable, and what `seal` raises: then the file stays as it is.
+
+def drain(folder: Path, destination: str, deliver: Deliver, tell: Callable[[str], None]) -> int:
+    """Deliver and remove what dead processes left in the spool for this destination.
+
+    `deliver` gets the messages in order, in groups; `tell` a line for each damaged file. Returns
+    how many files were emptied. Files that a living process holds, and those for other
+    destinations, are not touched. Raises Unavailable, and what `deliver` raises: then the file
+    stays as it is.
     """
+    drained = 0
+    for names in _by_process(folder):
+        for name in names:
+            try:
+                drained += _drain_file(folder / name, destination, deliver, tell)
+            except _Held:
+                # Its owner lives, or another writer drains it: its next files must not overtake it.
+                break
+    return drained
+
+
+def abandon() -> None:
+    """In a forked child: close what the parent is draining, so that only the parent locks it."""
+    while _open:
+        os.close(_open.pop())
+
+
+def _by_process(folder: Path) -> list[list[str]]:
+    """The names of spool files by process: in front whose first file was complete first."""
+    ages: dict[str, int] = {}
+    names: dict[str, list[str]] = {}
     try:
-        names = sorted(name for name in os.listdir(folder) if name.endswith(SUFFIX))
+        with os.scandir(folder) as found:
+            for each in found:
+                if not each.name.endswith(SUFFIX):
+                    continue
+                try:
+                    age = each.stat(follow_symlinks=False).st_mtime_ns
+                except FileNotFoundError:
+                    continue  # another writer was faster
+                owner = each.name.rpartition("-")[0] or each.name
+                ages[owner] = min(age, ages.get(owner, age))
+                names.setdefault(owner, []).append(each.name)
     except FileNotFoundError:
-        return 0
+        return []
     except OSError as error:
         raise Unavailable(f"cannot read the spool {folder}: {error.strerror}") from None
-    return sum(_drain_file(folder / name, destination, seal, tell) for name in names)
+    return [sorted(names[owner]) for owner in sorted(names, key=lambda name: (ages[name], name))]
 
 
-def _drain_file(path: Path, destination: str, seal: Seal, tell: Callable[[str], None]) -> bool:
+def _drain_file(
+    path: Path, destination: str, deliver: Deliver, tell: Callable[[str], None]
+) -> bool:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return False  # another writer was faster
     except OSError as error:
-        tell(f"cannot open the spool file {path}: {error.strerror}; its events are not sealed")
+        tell(f"cannot open the spool file {path}: {error.strerror}; its events are left there")
         return False
+    _open.add(descriptor)
     try:
         if not _is_ours_now(path, descriptor):
             return False
         with _mapped(descriptor) as data:
-            return _drain_records(path, data, destination, seal, tell)
+            return _drain_records(path, data, destination, deliver, tell)
     except OSError as error:
         raise Unavailable(f"cannot read the spool file {path}: {error.strerror}") from None
     finally:
+        _open.discard(descriptor)
         os.close(descriptor)
 
 
 def _is_ours_now(path: Path, descriptor: int) -> bool:
     """True when the file is a plain one, its lock was free, and its name still means this file."""
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode) or not try_lock(descriptor):
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         return False
+    if not try_lock(descriptor):
+        raise _Held
     try:
         return os.path.samestat(os.stat(path), os.fstat(descriptor))
     except FileNotFoundError:
@@ -89,7 +138,7 @@ def _drain_records(
     path: Path,
     data: bytes | mmap.mmap,
     destination: str,
-    seal: Seal,
+    deliver: Deliver,
     tell: Callable[[str], None],
 ) -> bool:
     first = read_first_line(data)
@@ -97,23 +146,35 @@ def _drain_records(
         if _is_torn_start(data):
             path.unlink(missing_ok=True)  # its owner died before it could put anything in
             return False
-        tell(f"{_put_aside(path)} is damaged at its first line; none of its events is sealed")
+        tell(f"{_put_aside(path)} is damaged at its first line; none of its events can be read")
         return False
     if first[0] != destination:
         return False
     damaged = 0
-    reads = read_records(data, first[1], len(data))
-    while group := list(islice(reads, GROUP_EVENTS)):
+    for group in _groups(read_records(data, first[1], len(data))):
         damaged += sum(read.waiting is None for read in group)
         waiting = [read.waiting for read in group if read.waiting is not None]
         if waiting:
-            seal([Message(each.event, each.signature) for each in waiting])
+            deliver([Message(each.event, each.signature) for each in waiting])
     if damaged:
         kept = _put_aside(path)
-        tell(f"{kept} is damaged in {damaged} places; all whole events in it are sealed")
+        tell(f"{kept} is damaged in {damaged} places; all whole events in it are delivered")
     else:
         path.unlink(missing_ok=True)
     return True
+
+
+def _groups(reads: Iterator[Read]) -> Iterator[list[Read]]:
+    group: list[Read] = []
+    size = 0
+    for read in reads:
+        group.append(read)
+        size += len(read.waiting.event) if read.waiting else 0
+        if len(group) >= GROUP_EVENTS or size >= GROUP_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def _is_torn_start(data: bytes | mmap.mmap) -> bool:

@@ -2,7 +2,7 @@
 
 A forked child shares the parent's spool file and its lock but not the thread that seals: there an
 emitter begins anew, with a spool and a producer id of its own, at its next event. At the end of the
-process what is put is flushed; an emitter that nobody holds any more seals what it has and ends.
+process what is put is flushed; an emitter that nobody holds any more delivers what it has and ends.
 """
 
 import atexit
@@ -13,12 +13,13 @@ import threading
 import weakref
 from typing import Protocol
 
+from audit.capture import leftover
 from audit.capture.sealer import Sealer
 from audit.errors import AuditError
 
 EXIT_FLUSH_S = 70.0
 """How long the end of a process waits for events to be sealed: a little longer than the store waits
-for its lock. What is not sealed then stays in the spool."""
+for its lock. What is not sealed then stays in the spool. A broker is waited for less long."""
 
 _log = logging.getLogger("audit.capture")
 
@@ -50,7 +51,7 @@ def forget(sealer: Sealer) -> None:
 def _at_exit() -> None:
     for sealer in list(_sealers):
         try:
-            sealer.close(EXIT_FLUSH_S)
+            sealer.close(sealer.close_s or EXIT_FLUSH_S)
         except AuditError as error:
             _log.error("%s", error)
 
@@ -73,6 +74,7 @@ def _after_fork_in_parent() -> None:
 def _after_fork_in_child() -> None:
     for sealer in _held:
         sealer.after_fork_in_child()
+    leftover.abandon()
     _held.clear()
     _sealers.clear()
     for emitter in list(_emitters):

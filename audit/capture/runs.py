@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from types import CodeType, TracebackType
 from typing import Any, Self
 
+from audit.capture.bus import ENV_STORE, is_kafka
 from audit.capture.emitter import Emitter
 from audit.errors import AuditError, InvalidInput
 from audit.event.build import new_event_id
@@ -72,8 +73,14 @@ class Target:
         self._source = source
         self.bus = emitter.bus if emitter is not None else bus or _default_bus()
         if not isinstance(blobs, BlobStore):
-            blobs = BlobStore(blobs if blobs is not None else default_blobs_url(self.bus))
+            blobs = BlobStore(blobs if blobs is not None else default_blobs_url(self._store()))
         self.blobs = blobs
+
+    def _store(self) -> str | None:
+        """The ledger that blobs lie beside; with Kafka it is known only when somebody said it."""
+        if self._emitter is not None:
+            return self._emitter.store
+        return os.environ.get(ENV_STORE) if is_kafka(self.bus) else self.bus
 
     @property
     def emitter(self) -> Emitter:

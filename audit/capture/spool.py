@@ -2,7 +2,8 @@
 
     file    = first-line *record
     first-line = "attestory spool v1 " destination SP crc LF
-                  destination: the origin of the ledger that the events are for
+                  destination: where the events are to go: the origin of a ledger, or the
+                  address of a topic without settings (see `kafka_sender`)
                   crc: of the line before it, 8 hex digits
     record  = mark crc length body
     mark    = 4 bytes, F5 E1 0D 0A: never in UTF-8 text, so a reader finds the next record again
@@ -26,6 +27,7 @@ import fcntl
 import mmap
 import os
 import struct
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -33,7 +35,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from audit.errors import Unavailable
+from audit.errors import LimitExceeded, Unavailable
 from audit.log.entry import MAX_EVENT_IN_LEAF_BYTES, SIGNATURE_BYTES
 
 MAGIC = b"attestory spool v1 "
@@ -44,8 +46,6 @@ HAS_SIGNATURE = 2
 
 MAX_BODY_BYTES = 9 + SIGNATURE_BYTES + MAX_EVENT_IN_LEAF_BYTES
 MAX_FIRST_LINE_BYTES = 2_048
-MAX_SPOOL_BYTES = 2**30
-"""How many bytes may wait in one file; beyond, the store has been away for too long."""
 MAX_CREATE_ATTEMPTS = 100
 
 _HEAD = struct.Struct(">4sI")
@@ -74,9 +74,15 @@ class Read(NamedTuple):
 
 
 def encode_first_line(destination: str) -> bytes:
-    """The first line of a spool file."""
+    """The first line of a spool file. Raises LimitExceeded when nobody could read it back."""
     text = MAGIC + destination.encode()
-    return text + b" %08x\n" % zlib.crc32(text)
+    line = text + b" %08x\n" % zlib.crc32(text)
+    if len(line) > MAX_FIRST_LINE_BYTES:
+        raise LimitExceeded(
+            f"the name of where events go is longer than the {MAX_FIRST_LINE_BYTES} bytes of a "
+            "spool file's first line"
+        )
+    return line
 
 
 def read_first_line(data: Bytes) -> tuple[str, int] | None:
@@ -175,6 +181,7 @@ class Spool:
         self._descriptor = descriptor
         self._write = _write_function()
         self._torn = False
+        self._synced_end = 0
         self.append(first_line)
         self.start = self.end
 
@@ -183,7 +190,7 @@ class Spool:
         """A new, locked file with a name of `new_name`; the folder is made. Raises Unavailable."""
         first_line = encode_first_line(destination)
         try:
-            folder.mkdir(mode=0o700, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for _ in range(MAX_CREATE_ATTEMPTS):
                 path = folder / f"{new_name()}{SUFFIX}"
                 flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
@@ -204,12 +211,6 @@ class Spool:
 
     def append(self, record: bytes) -> None:
         """Write one record. Raises Unavailable: then nothing of it stays."""
-        end = self.end + len(record)
-        if end > MAX_SPOOL_BYTES:
-            raise Unavailable(
-                f"the spool {self.path} is full: {self.end:,} bytes wait\n"
-                "nothing more can be emitted before the store is reachable again"
-            )
         try:
             if self._torn:
                 self._cut()
@@ -222,18 +223,26 @@ class Spool:
             with contextlib.suppress(OSError):
                 self._cut()
             raise Unavailable(f"cannot write the spool {self.path}: {error.strerror}") from None
-        self.end = end
+        self.end += len(record)
 
     def _cut(self) -> None:
         os.ftruncate(self._descriptor, self.end)
         self._torn = False
 
-    def read(self, start: int, stop: int, count: int) -> list[Read]:
-        """Up to `count` records of bytes start to stop; `stop` is an `end` seen before."""
+    def read(self, start: int, stop: int, count: int, size: int = sys.maxsize) -> list[Read]:
+        """Up to `count` records of bytes start to stop, and no more once they make `size` bytes.
+
+        `stop` is an `end` seen before.
+        """
         if start >= stop:
             return []
         with mmap.mmap(self._descriptor, stop, access=mmap.ACCESS_READ) as data:
-            return list(islice(read_records(data, start, stop), count))
+            reads: list[Read] = []
+            for read in islice(read_records(data, start, stop), count):
+                reads.append(read)
+                if read.end - start >= size:
+                    break
+            return reads
 
     def empty(self) -> None:
         """Forget all records: they are sealed. Raises Unavailable."""
@@ -242,14 +251,26 @@ class Spool:
         except OSError as error:
             raise Unavailable(f"cannot shorten the spool {self.path}: {error.strerror}") from None
         self.end = self.start
+        self._synced_end = min(self._synced_end, self.end)
         self._torn = False
 
     def sync(self) -> None:
-        """Return when a power cut can no longer lose a record. Raises Unavailable."""
+        """Return when a power cut can no longer lose a record. Raises Unavailable.
+
+        A file that is closed meanwhile needs no more: all in it is where it was to go.
+        """
+        end = self.end
+        if end == self._synced_end:
+            return
         try:
+            if not self._synced_end:
+                sync_folder(self.path.parent)  # or the cut takes the file's name
             os.fsync(self._descriptor)
         except OSError as error:
+            if self._descriptor < 0:
+                return
             raise Unavailable(f"cannot write the spool {self.path}: {error.strerror}") from None
+        self._synced_end = end
 
     def close(self) -> None:
         """Give up the file: removed when nothing waits in it, else left for the next writer."""
@@ -265,6 +286,15 @@ class Spool:
         self._descriptor = -1
 
 
+def sync_folder(folder: Path) -> None:
+    """Return when a power cut can no longer lose the names in a folder. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def try_lock(descriptor: int) -> bool:
     """Take the file's lock; False when a living process holds it."""
     try:
@@ -272,6 +302,19 @@ def try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def is_locked(descriptor: int) -> bool:
+    """True while a process holds the file's lock.
+
+    A file that nobody holds is held for a moment: whoever wants its lock just then tries again.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False
 
 
 @cache

@@ -61,12 +61,14 @@ def emit(
     """Record that a row was created, updated or deleted. Prints the event's id.
 
     JSON is the row (create), the changed fields (update) or the last values (delete); - reads it
-    from stdin. What is missing - the ledger, its key - is made.
+    from stdin. What is missing - the ledger, its key - is made. With AUDIT_BUS=kafka://... it is
+    sent there; while no broker answers it waits in the spool, for the next emitter to send.
 
     \b
     audit emit create user 5 '{"name": "Christian", "dpt": "SCS"}' --actor alice
     audit emit update user 5 '{"dpt": "ISR"}' --reason "ticket 4711"
     """
+    from audit.capture.bus import is_kafka
     from audit.capture.emitter import Emitter
     from audit.event.times import format_time
     from audit.replay.points import parse_time
@@ -91,6 +93,8 @@ def emit(
         event_id = _emit(emitter, operation, (entity, key), fields, given)
         emitter.flush()
         conflicts, producer_id = emitter.conflicts, emitter.producer_id
+    if is_kafka(bus):
+        return _show_sent(event_id, not emitter.waiting, as_json)
     if conflicts:
         raise InvalidInput(
             f"the id {event_id} belongs to another event of {source}: this one is not recorded "
@@ -105,6 +109,15 @@ def emit(
     # The first copy of a repeated event was sent by another emitter than this one.
     duplicate = event is None or event.producer_id != producer_id
     write_json({"event_id": event_id, "log": log, "index": index, "duplicate": duplicate})
+
+
+def _show_sent(event_id: str, acknowledged: bool, as_json: bool) -> None:
+    """Where it will stand in the log only the consumer finds out."""
+    if not as_json:
+        write(event_id + "\n")
+        return
+    nowhere = {"log": None, "index": None, "duplicate": None}
+    write_json({"event_id": event_id, **nowhere, "acknowledged": acknowledged})
 
 
 def _emit(

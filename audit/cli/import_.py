@@ -50,7 +50,8 @@ def import_(
 ) -> None:
     """Record the rows of a CSV, JSONL or Parquet FILE as events; - is stdin.
 
-    A new key is a create, a known one a full update. Repeating an import adds nothing.
+    A new key is a create, a known one a full update. Repeating an import adds nothing. With
+    AUDIT_BUS=kafka://... events are sent there, and AUDIT_STORE says which rows there are.
 
     \b
     audit import inquiries.csv --entity inquiry --key InquiryID --valid-time InquiryDate
@@ -66,10 +67,13 @@ def import_(
     elif entity is None or key is None:
         raise click.UsageError("say --entity and --key for rows, or --events for ready-made events")
     found = _input(file)
+    from audit.capture.bus import is_kafka
     from audit.capture.embedded import open_for_writing
-    from audit.capture.importer import import_events, import_file
+    from audit.capture.importer import KafkaTarget, import_events, import_file
 
-    with open_for_writing(bus_of(store)) as ledger, Progress("importing", "bytes") as progress:
+    bus = bus_of(store)
+    opened = KafkaTarget(bus, store) if is_kafka(bus) else open_for_writing(bus)
+    with opened as ledger, Progress("importing", "bytes") as progress:
         if entity is None or key is None:
             result = import_events(ledger, found, source=source or "cli", progress=progress)
         else:
@@ -104,7 +108,10 @@ def _show(result: "ImportResult", as_json: bool) -> None:
         write_json(fields)
         return
     counts = [f"{fields[name]:,} {name}" for name in COUNTS if fields[name]]
-    write(f"{', '.join(counts) or 'nothing new'}; the log has {counted(result.size, 'entry')}\n")
+    where = (
+        "sent to Kafka" if result.size is None else f"the log has {counted(result.size, 'entry')}"
+    )
+    write(f"{', '.join(counts) or 'nothing new'}; {where}\n")
     if result.conflicts:
         note(
             "conflicts are other events under an id that is taken: sealed, but in no answer\n"

@@ -26,7 +26,7 @@ def init(session: Session, store: str, origin: str | None, as_json: bool) -> Non
                     "created": ledger.created,
                     "origin": ledger.origin,
                     "vkey": ledger.vkey,
-                    "store": store,
+                    "store": ledger.store.address,
                     "key": str(ledger.key_path),
                     "policy": str(ledger.policy_path),
                 }
@@ -34,7 +34,7 @@ def init(session: Session, store: str, origin: str | None, as_json: bool) -> Non
             return
         note(
             f"{'created' if ledger.created else 'already there'}: the ledger {ledger.origin}"
-            f" in {store}\n"
+            f" in {ledger.store.address}\n"
             f"signing key {ledger.key_path}: keep it secret, keep a copy\n"
             f"policy {ledger.policy_path}: hand it to auditors; it holds this verifier key:"
         )

@@ -23,6 +23,13 @@ store_option = click.option(
     show_default=True,
     help="The ledger: sqlite:///path, or for reading bundle:///case.zip (or AUDIT_STORE).",
 )
+source_option = click.option(
+    "--source",
+    is_flag=False,
+    flag_value="",
+    metavar="[URL]",
+    help="Compare with the topic kafka://host:9092/topic. Without URL: the one of AUDIT_BUS.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 as_of_option = click.option(
     "--as-of",

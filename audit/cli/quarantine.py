@@ -1,30 +1,38 @@
 """`audit quarantine`: what could not be accepted."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from audit.cli.event_lines import when
 from audit.cli.lazy import LazyGroup
-from audit.cli.options import as_of_option, json_option, session_argument, store_option
+from audit.cli.options import (
+    as_of_option,
+    json_option,
+    policy_option,
+    session_argument,
+    store_option,
+)
+from audit.cli.outcome import FINDINGS
 from audit.cli.output import write, write_block, write_json, write_json_array, write_table
-from audit.cli.session import Session
+from audit.cli.session import Session, note
 
 if TYPE_CHECKING:
     from audit.ledger import Ledger
     from audit.log.record import Record
 
-COLUMNS = ("ENTRY", "RECORDED", "BYTES", "REASON")
+COLUMNS = ("ENTRY", "RECORDED", "BYTES", "RETRIED AS", "REASON")
 BYTES_A_LINE = 32
 MAX_LINES_SHOWN = 64
 
 
-@click.group(cls=LazyGroup, later=("retry",))
+@click.group(cls=LazyGroup)
 def quarantine() -> None:
     """What could not be accepted - undecodable, or a conflicting event id - and why.
 
-    It is sealed like everything else, and never part of an answer.
+    It is sealed like everything else, and never part of an answer. Once the cause is mended,
+    `retry` records the event, linked to the quarantined bytes.
     """
 
 
@@ -37,18 +45,47 @@ def list_(session: Session, as_of: str | None, store: str, as_json: bool) -> Non
     """All quarantined entries, oldest first."""
     ledger = session.ledger(store)
     found = ledger.events("kind:quarantined", as_of)
+    retried = _Retried(ledger)
     if as_json:
-        write_json_array(ledger.event_json(record) for record in found)
+        write_json_array(_json(ledger, record, retried) for record in found)
     else:
-        write_table(COLUMNS, _rows(ledger, found), right=(0, 2))
+        write_table(COLUMNS, _rows(ledger, found, retried), right=(0, 2, 3))
 
 
-def _rows(ledger: "Ledger", records: "Iterator[Record]") -> Iterator[tuple[str, ...]]:
+class _Retried:
+    """Which entries were retried, read once for each log."""
+
+    def __init__(self, ledger: "Ledger") -> None:
+        self._ledger = ledger
+        self._logs: dict[int, dict[int, int]] = {}
+
+    def of(self, record: "Record") -> int | None:
+        """Index of the event that the entry was retried as."""
+        if record.log not in self._logs:
+            from audit.ledger.retry import retried_as
+
+            self._logs[record.log] = retried_as(self._ledger.reader, record.log)
+        return self._logs[record.log].get(record.index)
+
+
+def _place(ledger: "Ledger", log: int, index: int) -> str:
+    return str(index) if ledger.single else f"{log}/{index}"
+
+
+def _json(ledger: "Ledger", record: "Record", retried: _Retried) -> dict[str, Any]:
+    return {**ledger.event_json(record), "retried_as": retried.of(record)}
+
+
+def _rows(
+    ledger: "Ledger", records: "Iterator[Record]", retried: _Retried
+) -> Iterator[tuple[str, ...]]:
     for record in records:
+        event_index = retried.of(record)
         yield (
-            str(record.index) if ledger.single else f"{record.log}/{record.index}",
+            _place(ledger, record.log, record.index),
             when(record.recorded_time_us),
             str(len(record.entry.event)),
+            "" if event_index is None else _place(ledger, record.log, event_index),
             record.entry.reason or "",
         )
 
@@ -64,23 +101,32 @@ def show(session: Session, position: str, store: str, as_json: bool) -> None:
     record = ledger.entry(position)
     if record.event is not None:
         raise click.UsageError(f"entry {record.log}/{record.index} is not quarantined")
+    retried = _Retried(ledger)
     if as_json:
-        write_json(ledger.event_json(record))
+        write_json(_json(ledger, record, retried))
         return
     entry = record.entry
-    source = entry.source
+    event_index = retried.of(record)
     write_block(
         (
             ("entry", f"{record.log}/{record.index}"),
             ("recorded", when(record.recorded_time_us)),
             ("reason", entry.reason or ""),
-            ("source", "embedded" if source is None else f"{source.topic}/{source.partition}"),
+            ("retried", "no" if event_index is None else f"as {record.log}/{event_index}"),
+            ("source", _source(record)),
             ("signature", "none" if entry.signature is None else entry.signature.hex()),
             ("bytes", str(len(entry.event))),
         )
     )
     for line in _dump(entry.event):
         write(line + "\n")
+
+
+def _source(record: "Record") -> str:
+    source = record.entry.source
+    if source is None:
+        return "embedded"
+    return f"{source.topic}/{source.partition} offset {source.offset}"
 
 
 def _dump(data: bytes) -> Iterator[str]:
@@ -91,3 +137,61 @@ def _dump(data: bytes) -> Iterator[str]:
         yield f"{at:6d}  {part.hex(' ', 4):<{BYTES_A_LINE * 2 + BYTES_A_LINE // 4}} {text}"
     if len(data) > BYTES_A_LINE * MAX_LINES_SHOWN:
         yield "        (the rest is in --json)"
+
+
+@quarantine.command()
+@click.argument("positions", metavar="[POSITION]...", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="All that is quarantined and was not retried.")
+@click.option("--reason", metavar="TEXT", help="Why it can be recorded now; stands in the log.")
+@click.option(
+    "--signatures",
+    type=click.Choice(("record", "require")),
+    default="record",
+    show_default=True,
+    help="With require, no event without a signature that holds.",
+)
+@policy_option
+@store_option
+@json_option
+@session_argument
+def retry(
+    session: Session,
+    positions: tuple[str, ...],
+    every: bool,
+    reason: str | None,
+    signatures: str,
+    policy: str | None,
+    store: str,
+    as_json: bool,
+) -> None:
+    """Record quarantined messages after all, once the cause is mended.
+
+    What can be read by now, or is signed with a key that the policy pins by now, becomes an event
+    of the same log, with an entry that links it to the quarantined bytes; never twice. What cannot
+    be mended is said, with what to do instead: then exit 1, unless it was one of --all.
+    """
+    if bool(positions) == every:
+        raise click.UsageError("name POSITIONs, or say --all")
+    from audit.capture.embedded import open_for_writing
+    from audit.ledger.retry import Retrier
+
+    ledger = session.ledger(store)
+    trusted = ledger.policy_file(policy)
+    retried = _Retried(ledger)
+    found: Iterator[Record] = (
+        (record for record in ledger.events("kind:quarantined") if retried.of(record) is None)
+        if every
+        else (ledger.entry(position) for position in positions)
+    )
+    records = list(found)
+    with open_for_writing(store) as writer:
+        retrier = Retrier(writer, trusted, reason, signatures == "require")
+        outcomes = [retrier.retry(record) for record in records]
+    refused = sum(outcome.event_index is None for outcome in outcomes)
+    session.exit_code = FINDINGS if refused and not every else 0
+    if as_json:
+        write_json_array(outcome._asdict() for outcome in outcomes)
+        return
+    write_block((f"{outcome.log}/{outcome.index}", outcome.words) for outcome in outcomes)
+    if refused and every:
+        note(f"{refused:,} stay quarantined")

@@ -96,9 +96,12 @@ def _pairs(ledger: "Ledger", record: "Record") -> Iterator[tuple[str, str]]:
     entry, event = record.entry, record.event
     yield "ENTRY", f"{record.log}/{record.index} of {ledger.origin(record.log)}"
     yield "RECORDED", format_time(record.recorded_time_us)
+    if entry.source is not None:
+        yield "FROM", f"{entry.source.topic}/{entry.source.partition} offset {entry.source.offset}"
     if event is None:
         yield "QUARANTINED", entry.reason or ""
-        yield "BYTES", f"{len(entry.event)}, shown by `audit quarantine show {record.index}`"
+        place = f"{record.index}" if ledger.single else f"{record.log}/{record.index}"
+        yield "BYTES", f"{len(entry.event)}, shown by `audit quarantine show {place}`"
     else:
         yield "EVENT", f"{kind(record)} {event.event_id}"
         yield "SOURCE", event.source

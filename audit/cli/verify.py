@@ -9,6 +9,7 @@ from audit.cli.options import (
     json_option,
     policy_option,
     session_argument,
+    source_option,
     store_option,
 )
 from audit.cli.output import write, write_json
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     help="Begin at entry N: what is before it is not hashed again.",
 )
 @click.option("--log", type=click.IntRange(min=0), help="One log of several.")
+@source_option
 @store_option
 @json_option
 @session_argument
@@ -53,6 +55,7 @@ def verify(
     position: str | None,
     from_index: int,
     log: int | None,
+    source: str | None,
     store: str,
     as_json: bool,
 ) -> None:
@@ -63,6 +66,7 @@ def verify(
     audit verify --key VKEY --checkpoint kept.txt  # trusting what you were handed
     audit verify case.zip --policy audit.policy
     audit verify --entry 1042
+    audit verify --source kafka://host:9092/audit.events   # also: has it all that the topic holds?
 
     Exit 0: ok. Exit 1: tampered, or there is not enough to tell. Says what is not proven.
     """
@@ -70,6 +74,8 @@ def verify(
         raise click.UsageError("--entry, --from and --log are for a ledger, not for a file")
     if position is not None and (from_index or log is not None):
         raise click.UsageError("--entry checks one entry; it goes without --from and --log")
+    if source is not None and (file or position is not None or from_index or log is not None):
+        raise click.UsageError("--source is for the whole ledger: no FILE, --entry, --from, --log")
     from audit.ledger.evidence import read_checkpoint, verify_any_file, verify_ledger
 
     trusted = _policy(keys, policy, store)
@@ -80,7 +86,7 @@ def verify(
         report = session.ledger(store).verify_entry(position, trusted, notes)
     else:
         with Progress("checking", "entries") as progress:
-            report = verify_ledger(store, trusted, notes, from_index, log, progress)
+            report = verify_ledger(store, trusted, notes, from_index, log, progress, source)
     _show(session, report, as_json)
 
 

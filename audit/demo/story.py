@@ -5,34 +5,46 @@ import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from audit.demo.stage import Command, DemoFailed, Stage, prepare
-from audit.demo.tamper import copy_ledger, delete_row, edit_entry, rewrite_tail
+from audit.demo.attacks import Attacks, Kept
+from audit.demo.place import find_place
+from audit.demo.stage import Command, DemoFailed, Stage, check_folder, prepare
+from audit.demo.tamper import Position
 from audit.errors import Unavailable
 
 CUSTOMER = "003"
 INQUIRY = "1003"
-FORGED_AMOUNT = 500
-FORGED_STATUS = "Late (30 days)"
 PREDICTION_RECEIPT = "prediction.tlog-proof"
+AUDITORS_RECEIPT = "auditors.tlog-proof"
 CORRECTION_RECEIPT = "correction.tlog-proof"
 
 
-def run_demo(command: Command, folder: Path | None = None) -> None:
+def run_demo(
+    command: Command,
+    folder: Path | None = None,
+    store: str | None = None,
+    bus: str | None = None,
+) -> None:
     """Tell the story in `folder` (a temporary one without it), which stays for looking around.
 
-    Raises Unavailable without scikit-learn, InvalidInput when the folder holds somebody's files,
-    DemoFailed when a command does something else than the story tells.
+    `store`: where the ledger is, a file in the folder by default. `bus`: a Kafka topic that events
+    go through; by default they go straight to the store. Raises Unavailable without scikit-learn,
+    InvalidInput when something of somebody's is where the demo was told to play, DemoFailed when a
+    command does something else than the story tells.
     """
     if find_spec("sklearn") is None:
         raise Unavailable(
             "the demo trains a model and needs scikit-learn: pip install 'attestory[ml]'"
         )
+    if folder is not None:
+        check_folder(folder)
+    place = find_place(store, bus)
     if folder is None:
         folder = Path(tempfile.mkdtemp(prefix="attestory-demo-"))
     prepare(folder)
     begin = time.monotonic()
-    _Story(Stage(folder.resolve(), command)).tell()
+    _Story(Stage(folder.resolve(), place, command)).tell()
     seconds = time.monotonic() - begin
     print(f"\nThe demo took {seconds:.0f} seconds. Its folder stays: {folder.resolve()}")
 
@@ -42,10 +54,11 @@ class _Story:
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
-        self.vkey = ""
+        self.place = stage.place
         self.as_of = ""
         self.prediction = ""
-        self.correction = 0
+        self.correction = Position(0, 0)
+        self.receipts = [PREDICTION_RECEIPT]
 
     def tell(self) -> None:
         """All chapters in order."""
@@ -53,6 +66,11 @@ class _Story:
             """What happens to data is written into a log that cannot be changed unseen. This is how
             it is used, step by step. Every line after a $ is a command that you can type."""
         )
+        if self.place.settings:
+            self.stage.say(self.place.introduction)
+            print()
+            for line in self.stage.settings:
+                print(f"$ {line}")
         self.seal()
         self.users()
         self.train()
@@ -68,10 +86,9 @@ class _Story:
         stage = self.stage
         stage.chapter(
             "A ledger, and ten loan inquiries in it",
-            """A ledger is one SQLite file. Its log signs what it records; the line that init prints
-            is the public key with which anybody can check that signature.""",
+            self.place.ledger,
         )
-        self.vkey = stage.audit("init", "--origin", "demo.example/credit").strip()
+        stage.audit("init", "--origin", self.place.origin)
         stage.say(
             """A table from a bank's back office becomes ten events. Each row says when it became
             true in the world (InquiryDate); the log notes by itself when it was told."""
@@ -81,6 +98,12 @@ class _Story:
             *("import", "inquiries.csv", "--entity", "inquiry", "--key", "InquiryID"),
             *("--valid-time", "InquiryDate"),
         )
+        if self.place.bus is not None:
+            stage.say(
+                """The events are safe in the topic. A consumer, which in earnest always runs,
+                seals them: it gives them index, recorded time and hash, and signs."""
+            )
+            stage.consume()
         stage.audit("replay", "inquiry")
 
     def users(self) -> None:
@@ -97,6 +120,7 @@ class _Story:
         stage.audit("emit", "create", "user", "5", row, *signed)
         moved = stage.audit("emit", "update", "user", "5", '{"dpt": "ISR"}', *signed).strip()
         stage.audit("emit", "delete", "user", "5", *signed, "--reason", "asked to be removed")
+        self.sealed()
         stage.say("The row is gone; what happened to it is not.")
         stage.audit("replay", "user/5")
         stage.audit("history", "user/5")
@@ -106,12 +130,17 @@ class _Story:
 
     def train(self) -> None:
         stage = self.stage
-        status = json.loads(stage.quietly("status", "--json"))
-        self.as_of = str(status["logs"][0]["size"] - 1)
+        newest = max(self.logs(), key=lambda log: str(log["newest_time"]))
+        self.as_of = self.name(Position(newest["log"], newest["size"] - 1))
+        numbers = f"""The log's entries are numbered from 0. The model below learns from the
+            inquiries as they were known at entry {self.as_of}: that number"""
+        if self.place.several_logs:
+            numbers = f"""Each log's entries are numbered from 0; an entry is named LOG/INDEX. The
+                model below learns from the inquiries as they were known at entry {self.as_of}, in
+                the other logs up to the time when that was recorded: that name"""
         stage.chapter(
             "A model is trained on the data as of a cited point, and makes a prediction",
-            f"""The log's entries are numbered from 0. The model below learns from the inquiries as
-            they were known at entry {self.as_of}: that number is all that it takes to get the very
+            f"""{numbers} is all that it takes to get the very
             same data again. Then it is asked about customer {CUSTOMER} as of June 2020. Training
             run, model and prediction are events too.""",
         )
@@ -120,6 +149,7 @@ class _Story:
         self.prediction = printed.strip().split("\n")[-1]
         if not self.prediction.startswith("prediction/"):
             raise DemoFailed("the model program did not name its prediction")
+        self.sealed()
         stage.audit("predictions", f"key:{CUSTOMER}", "--format", "csv")
         stage.say(
             """The customer is handed a receipt: the recorded prediction, and the log's signature
@@ -127,6 +157,15 @@ class _Story:
         )
         prediction_id = self.prediction.removeprefix("prediction/")
         stage.audit("prove", prediction_id, "-o", PREDICTION_RECEIPT)
+        if self.place.several_logs:
+            log = self.version_of_inquiry(0).log
+            stage.say(
+                f"""That receipt vouches for the log that the prediction is in; the key of a row
+                decides on its log. An auditor keeps a receipt of the newest entry of log {log},
+                which has the history of inquiry {INQUIRY}."""
+            )
+            stage.audit("prove", f"{log}/HEAD", "-o", AUDITORS_RECEIPT)
+            self.receipts.append(AUDITORS_RECEIPT)
 
     def correct(self) -> None:
         stage = self.stage
@@ -136,12 +175,13 @@ class _Story:
             account. The correction is true from the day of the inquiry on, but it is known only
             from now on. Nothing is overwritten.""",
         )
-        text = stage.audit(
+        stage.audit(
             *("emit", "update", "inquiry", INQUIRY, '{"PaymentStatus": "Current"}'),
             *("--valid-time", "2020-03-05", "--actor", "clerk"),
             *("--reason", "payment was booked to another account", "--json"),
         )
-        self.correction = int(json.loads(text)["index"])
+        self.sealed()
+        self.correction = self.version_of_inquiry(-1)
         stage.audit("history", f"inquiry/{INQUIRY}")
         stage.audit("blame", f"inquiry/{INQUIRY}")
 
@@ -181,7 +221,14 @@ class _Story:
             signed a fingerprint of the whole after each write: a checkpoint. verify computes all of
             it again from the stored bytes, and says also what it cannot know.""",
         )
-        stage.audit("verify")
+        if self.place.bus is None:
+            stage.audit("verify")
+            return
+        stage.say(
+            """The broker still has the messages that the logs were made from: --source compares the
+            two as well, offset by offset."""
+        )
+        stage.audit("verify", "--source")
 
     def prove(self) -> None:
         stage = self.stage
@@ -189,79 +236,44 @@ class _Story:
             "One entry that proves itself",
             f"""A receipt holds one entry, here the correction of inquiry {INQUIRY}, a handful of
             hashes and a signed checkpoint. Whoever has it needs neither the ledger nor us: the
-            public key is enough.""",
+            public key {"of its log " if self.place.several_logs else ""}is enough.""",
         )
-        stage.audit("prove", str(self.correction), "-o", CORRECTION_RECEIPT)
-        stage.audit("verify", CORRECTION_RECEIPT, "--key", self.vkey)
+        stage.audit("prove", self.name(self.correction), "-o", CORRECTION_RECEIPT)
+        vkey = next(log["vkey"] for log in self.logs() if log["log"] == self.correction.log)
+        stage.audit("verify", CORRECTION_RECEIPT, "--key", vkey)
+        self.receipts.append(CORRECTION_RECEIPT)
         stage.say("Keep both receipts. They will matter in a moment.")
 
     def tamper(self) -> None:
-        stage = self.stage
-        index = self._index_of_inquiry()
-        stage.chapter(
+        inquiry = self.version_of_inquiry(0)
+        self.stage.chapter(
             "Now somebody tampers",
             f"""Three attacks, each on a copy of the ledger, with raw SQL. The database refuses
-            changes by triggers; the attacker owns the file and drops them first. Entry {index} is
-            inquiry {INQUIRY} with its amount of 5000.""",
+            changes by triggers; {self.place.attacker} first. Entry
+            {self.name(inquiry)} is inquiry {INQUIRY} with its amount of 5000.""",
         )
-        self._attack_edit(index)
-        self._attack_delete(index)
-        self._attack_rewrite()
+        kept = Kept(inquiry, self.correction, self.receipts)
+        Attacks(self.stage, kept, self.name).tell()
 
-    def _index_of_inquiry(self) -> int:
+    def sealed(self) -> None:
+        """With a bus: let a consumer seal what was sent."""
+        if self.place.bus is not None:
+            self.stage.consume(only="ended")
+
+    def name(self, at: Position) -> str:
+        """A position as it is typed: the log's number is needed where there are several."""
+        return f"{at.log}/{at.index}" if self.place.several_logs else str(at.index)
+
+    def logs(self) -> list[dict[str, Any]]:
+        """The logs, as `audit status` has them."""
+        logs: list[dict[str, Any]] = json.loads(self.stage.quietly("status", "--json"))["logs"]
+        return logs
+
+    def version_of_inquiry(self, number: int) -> Position:
+        """Where a version of the story's inquiry is recorded."""
         versions = json.loads(self.stage.quietly("history", f"inquiry/{INQUIRY}", "--json"))
-        return int(versions["versions"][0]["index"])
-
-    def _attack_edit(self, index: int) -> None:
-        stage = self.stage
-        stage.say(f"First: the amount in entry {index} becomes {FORGED_AMOUNT}.")
-        database = copy_ledger(stage.folder, stage.folder / "edited")
-        stage.show(
-            f'sqlite3 edited/audit.db "DROP TRIGGER ...; UPDATE entries SET leaf = '
-            f'(5000 -> {FORGED_AMOUNT}) WHERE \\"index\\" = {index}"'
-        )
-        edit_entry(database, index, {"LoanAmount": FORGED_AMOUNT})
-        self._caught("edited", index)
-
-    def _attack_delete(self, index: int) -> None:
-        stage = self.stage
-        stage.say(f"Second: entry {index} is deleted.")
-        database = copy_ledger(stage.folder, stage.folder / "deleted")
-        stage.show(
-            f'sqlite3 deleted/audit.db "DROP TRIGGER ...; DELETE FROM entries '
-            f'WHERE \\"index\\" = {index}"'
-        )
-        delete_row(database, index)
-        self._caught("deleted", index)
-
-    def _attack_rewrite(self) -> None:
-        stage = self.stage
-        stage.say(
-            f"""Third: an insider who also has the log's signing key wants the correction, entry
-            {self.correction}, never to have been made. He deletes the log from there on, appends it
-            again with "{FORGED_STATUS}" in its place and all recorded times as they were, signs it
-            as the log does, and puts the triggers back."""
-        )
-        database = copy_ledger(stage.folder, stage.folder / "rewritten")
-        rewrite_tail(database, self.correction, {"PaymentStatus": FORGED_STATUS})
-        stage.say("Taken by itself, this is a flawless ledger. Look at the first NOT PROVEN line:")
-        stage.audit("verify", "--store", "sqlite:///rewritten/audit.db")
-        stage.say(
-            """But there are the receipts. Each holds a checkpoint that the log signed when it was
-            made: the older one fits, so all up to the prediction is genuine; the newer one does
-            not, and nothing that anybody writes into this file can make it fit."""
-        )
-        kept = ("--checkpoint", PREDICTION_RECEIPT, "--checkpoint", CORRECTION_RECEIPT)
-        self._caught("rewritten", self.correction, *kept)
-
-    def _caught(self, copy: str, index: int, *options: str) -> None:
-        """Verification must fail and name the first bad index."""
-        command = ("verify", "--store", f"sqlite:///{copy}/audit.db", *options)
-        report = json.loads(self.stage.quietly(*command, "--json"))
-        self.stage.audit(*command, expect=1)
-        found = [f["index"] for log in report["logs"] for f in log["findings"]]
-        if report["verdict"] != "tampered" or min(found, default=None) != index:
-            raise DemoFailed(f"the tampering with entry {index} was not located")
+        version = versions["versions"][number]
+        return Position(version["log"], version["index"])
 
     def end(self) -> None:
         self.stage.chapter(
@@ -271,8 +283,10 @@ class _Story:
             located. The last one is found only by whoever kept something from before: so hand out
             receipts, and keep them.""",
         )
+        print(f"\nTry next, in {self.stage.folder}:\n")
+        for line in self.stage.settings:
+            print(f"    {line}")
         print(
-            f"\nTry next, in {self.stage.folder}:\n\n"
             "    audit status\n"
             "    audit log -n 5\n"
             f"    audit show {self.prediction}\n"
@@ -280,3 +294,6 @@ class _Story:
             "    audit bundle entity:inquiry -o case.zip             # the file for an auditor\n"
             "    audit --help"
         )
+        if self.place.left_over:
+            # Names to be copied: a paragraph would break them at their hyphens.
+            print(f"\n{self.place.left_over}")

@@ -52,6 +52,7 @@ CONTROL_TYPES = frozenset(
         "source.accepted",
         "source.skipped",
         "ledger.heads",
+        "quarantine.retried",
     }
 )
 """What the log itself says."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from audit.errors import InvalidInput
 from audit.replay.known import datasets
 from audit.replay.points import Cut
-from audit.replay.refs import Ref, parse_entity
+from audit.replay.refs import Ref, parse_entity, parse_ref
 from audit.store.contract import Reader
 
 if TYPE_CHECKING:
@@ -55,6 +55,19 @@ def answer_row(reader: Reader, ref: Ref, cut: Cut, valid_at_us: int | None) -> R
     found = row(reader, ref, cut, valid_at_us)
     tell = hint(reader, ref, cut) if valid_at_us is None else None
     return RowAnswer(found, cite(reader, cut, valid_at_us), tell)
+
+
+def any_ref(ref: str | Ref) -> Ref:
+    """A reference in either form. Raises InvalidInput."""
+    return parse_ref(ref) if isinstance(ref, str) else ref
+
+
+def row_ref(ref: str | Ref) -> Ref:
+    """The same, of a row. Raises InvalidInput."""
+    ref = any_ref(ref)
+    if not ref.is_row:
+        raise InvalidInput(f"{ref} is no row of a dataset; `audit show` and `history` read it")
+    return ref
 
 
 def frame_of(answer: DatasetAnswer) -> "pandas.DataFrame":

@@ -15,7 +15,8 @@ from audit.errors import (
     Unavailable,
     Unproven,
 )
-from audit.ledger.open import BUNDLE_SCHEME, bundle_path, open_any_reader, store_path
+from audit.ledger.open import BUNDLE_SCHEME, bundle_path, open_any_reader, store_file
+from audit.ledger.sources import lags_of, with_source
 from audit.log.receipt import HEADER, MAX_RECEIPT_BYTES, parse_receipt, write_receipt
 from audit.log.record import Record
 from audit.replay.fold import DATA_PREFIX, Flag, Position
@@ -66,8 +67,11 @@ def verify_ledger(
     from_index: int = 0,
     log: int | None = None,
     progress: Progress | None = None,
+    source: str | None = None,
 ) -> Report:
     """Verify the whole of a store or a bundle. A file that is no ledger is `cannot_tell`.
+
+    With a `source` (a Kafka address; empty: the one of AUDIT_BUS) its messages are compared too.
 
     When the whole of a store is sound, drift and keys that look alike are among the warnings, up to
     MAX_LINTED_ENTRIES: that replays every dataset, which costs more than verifying it.
@@ -75,8 +79,8 @@ def verify_ledger(
     Raises StoreMissing when there is none, Unavailable, and InvalidInput for a wrong argument.
     """
     if url.startswith(BUNDLE_SCHEME):
-        if from_index or log is not None:
-            raise InvalidInput("a bundle is checked as a whole: leave out where to begin, and log")
+        if from_index or log is not None or source is not None:
+            raise InvalidInput("a bundle is checked as a whole: leave out start, log and source")
         from audit.verify.bundle import verify_bundle
 
         return verify_bundle(bundle_path(url), policy, checkpoints)
@@ -86,13 +90,20 @@ def verify_ledger(
         raise
     except AuditError as error:
         # What is wrong is in the file, if there is one, and else in the call.
-        if not store_path(url).is_file():
+        path = store_file(url)
+        if path is None or not path.is_file():
             raise
         return unreadable(url, policy, str(error))
     with reader:
-        report = verify(reader, policy, checkpoints, from_index, progress, log)
         whole = reader.complete and not from_index and log is None
-        return _with_oddities(reader, report) if report.ok and whole else report
+        if source is not None:
+            if not whole:
+                raise InvalidInput("all logs are compared with the source: leave out start and log")
+            lags_of(reader, source)  # a broker that is away is said before the long work
+        report = verify(reader, policy, checkpoints, from_index, progress, log)
+        if report.ok and whole:
+            report = _with_oddities(reader, report)
+        return report if source is None else with_source(report, reader, source, progress)
 
 
 def _with_oddities(reader: Reader, report: Report) -> Report:

@@ -18,7 +18,9 @@ from audit.ledger.answers import (
     RowAnswer,
     answer_dataset,
     answer_row,
+    any_ref,
     frame_of,
+    row_ref,
 )
 from audit.ledger.open import (
     DEFAULT_URL,
@@ -28,7 +30,7 @@ from audit.ledger.open import (
     policy_path,
 )
 from audit.replay.points import AsOf, Cut, locate, resolve, time_of
-from audit.replay.refs import Ref, is_ref, parse_entity, parse_ref
+from audit.replay.refs import Ref, is_ref, parse_entity
 from audit.store import clock_us
 from audit.store.contract import LOG_OF_THE_LEDGER
 
@@ -126,7 +128,7 @@ class Ledger:
 
     def row(self, ref: str | Ref, as_of: AsOf = None, valid_at: When = None) -> RowAnswer:
         """One row at a point, with its citation."""
-        return answer_row(self.reader, _row_ref(ref), self.cut(as_of), self._valid_us(valid_at))
+        return answer_row(self.reader, row_ref(ref), self.cut(as_of), self._valid_us(valid_at))
 
     def replay(
         self,
@@ -148,13 +150,13 @@ class Ledger:
         """All versions of a thing, oldest first."""
         from audit.replay.history import history
 
-        return history(self.reader, _ref(ref), self.cut(as_of))
+        return history(self.reader, any_ref(ref), self.cut(as_of))
 
     def blame(self, ref: str | Ref, as_of: AsOf = None, valid_at: When = None) -> "Blame":
         """Who gave each field of a row its value, when and why."""
         from audit.replay.blame import blame
 
-        return blame(self.reader, _row_ref(ref), self.cut(as_of), self._valid_us(valid_at))
+        return blame(self.reader, row_ref(ref), self.cut(as_of), self._valid_us(valid_at))
 
     def diff(self, entity: str, a: AsOf, b: AsOf, valid_at: When = None) -> "Iterator[RowChange]":
         """The rows of a dataset (or the one row of a REF) that differ between two points.
@@ -167,7 +169,7 @@ class Ledger:
         cuts = self.cut(a), self.cut(b)
         if not is_ref(entity):
             return diff(self.reader, parse_entity(entity), *cuts, valid_us, valid_us)
-        change = diff_row(self.reader, _row_ref(entity), *cuts, valid_us, valid_us)
+        change = diff_row(self.reader, row_ref(entity), *cuts, valid_us, valid_us)
         return iter(() if change is None else (change,))
 
     # Events and entries
@@ -276,11 +278,14 @@ class Ledger:
 
         return self.default_policy() if policy is None else given_policy(policy)
 
-    def status(self, as_of: AsOf = None) -> "LedgerStatus":
-        """Logs, sizes, checkpoints and their age, at a point."""
+    def status(self, as_of: AsOf = None, source: str | None = None) -> "LedgerStatus":
+        """Logs, sizes, checkpoints and their age, at a point; with a source, the lag behind it.
+
+        `source`: the address of a Kafka topic; an empty text means the one of AUDIT_BUS.
+        """
         from audit.ledger.status import status_of
 
-        return status_of(self.reader, self.cut(as_of), self.now_us())
+        return status_of(self.reader, self.cut(as_of), self.now_us(), self.url, source)
 
     def check_answer(
         self, what: str, as_of: AsOf | Cut = None, policy: "GivenPolicy | None" = None
@@ -311,17 +316,19 @@ class Ledger:
         from_index: int = 0,
         log: int | None = None,
         progress: "Progress | None" = None,
+        source: str | None = None,
     ) -> "Report":
         """Check everything, believing nothing: see `audit.verify.verifier`.
 
         `policy`: whom to trust, or the path of a policy file; without one the ledger's own, and the
         report says so. `checkpoints`: kept elsewhere: signed notes, receipts, or dicts with `note`.
+        `source`: a Kafka topic whose messages are compared with the logs (empty: AUDIT_BUS).
         """
         from audit.ledger.evidence import verify_ledger
         from audit.verify.given import given_checkpoints
 
         trusted, notes = self._trusted(policy), given_checkpoints(checkpoints)
-        return verify_ledger(self.url, trusted, notes, from_index, log, progress)
+        return verify_ledger(self.url, trusted, notes, from_index, log, progress, source)
 
     def verify_entry(
         self,
@@ -383,14 +390,3 @@ class Ledger:
 
     def __repr__(self) -> str:
         return f"Ledger({self.reader.address!r})"
-
-
-def _ref(ref: str | Ref) -> Ref:
-    return parse_ref(ref) if isinstance(ref, str) else ref
-
-
-def _row_ref(ref: str | Ref) -> Ref:
-    ref = _ref(ref)
-    if not ref.is_row:
-        raise InvalidInput(f"{ref} is no row of a dataset; `audit show` and `history` read it")
-    return ref

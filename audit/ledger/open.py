@@ -37,19 +37,26 @@ def bundle_path(url: str) -> Path:
     return Path(url.removeprefix(BUNDLE_SCHEME))
 
 
-def store_path(url: str) -> Path:
-    """The file of any URL. Raises InvalidInput for one that names no file."""
-    if url.startswith(BUNDLE_SCHEME):
-        return bundle_path(url)
-    from audit.store import sqlite_path
+def store_file(url: str) -> Path | None:
+    """The file of a store; None when it is on a database server. Raises InvalidInput."""
+    from audit.store import is_served, sqlite_path
 
-    return sqlite_path(url)
+    return None if is_served(url) else sqlite_path(url)
 
 
 def policy_path(url: str) -> Path:
-    """Where the policy of a ledger is: AUDIT_POLICY, else audit.policy beside store or bundle."""
+    """Where the policy of a ledger is: AUDIT_POLICY, else audit.policy beside store or bundle.
+
+    Beside a store on a database server is the current folder.
+    """
     named = os.environ.get(POLICY_VARIABLE)
-    return Path(named) if named else store_path(url).parent / DEFAULT_POLICY
+    if named:
+        return Path(named)
+    if url.startswith(BUNDLE_SCHEME):
+        return bundle_path(url).parent / DEFAULT_POLICY
+    from audit.store import store_folder
+
+    return store_folder(url) / DEFAULT_POLICY
 
 
 def policy_for(url: str) -> "Policy | None":

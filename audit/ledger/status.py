@@ -1,10 +1,11 @@
 """How a ledger is: its logs, what they hold, how fresh they are. The first thing to look at."""
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audit.capture.keyring import list_keys
 from audit.errors import NotFound
 from audit.event.times import format_time
+from audit.ledger.sources import lags_of, waiting_spools
 from audit.log.entry import Kind
 from audit.log.intake import CONFLICT_REASON
 from audit.replay.known import datasets
@@ -13,13 +14,17 @@ from audit.replay.query import sort_of
 from audit.replay.steps import trusted_record
 from audit.store.contract import LOG_OF_THE_LEDGER, Counts, LogInfo, Reader
 
+if TYPE_CHECKING:
+    from audit.capture.waiting import SpoolFile
+    from audit.kafka.completeness import Lag
+
 
 class LogStatus(NamedTuple):
     """One log. Ages are seconds before the ledger's clock; None where there is nothing yet.
 
     `events`: what applications said. `conflicts`: quarantined because their id belongs to another
     event. `checkpoint_size`: of the newest checkpoint, as old as the newest entry under it.
-    `source_lag`: entries that wait in the source; None where there is no broker.
+    `source_lag`: offsets that wait in the source; None where no source was asked.
     """
 
     log: int
@@ -50,12 +55,18 @@ class LogStatus(NamedTuple):
 
 
 class LedgerStatus(NamedTuple):
-    """All logs of a ledger. `warnings`: (code, message) of what is wrong with its guards."""
+    """All logs of a ledger. `warnings`: (code, message) of what is wrong with its guards.
+
+    `source`: each partition of the source that was asked. `spools`: files on this machine in which
+    emitted events wait.
+    """
 
     address: str
     datasets: tuple[str, ...]
     logs: tuple[LogStatus, ...]
     warnings: tuple[tuple[str, str], ...]
+    source: "tuple[Lag, ...]" = ()
+    spools: "tuple[SpoolFile, ...]" = ()
 
     def to_json(self) -> dict[str, Any]:
         """As in INTERFACE: an object with `logs`."""
@@ -64,20 +75,49 @@ class LedgerStatus(NamedTuple):
             "datasets": list(self.datasets),
             "logs": [log.to_json() for log in self.logs],
             "warnings": [{"code": code, "message": text} for code, text in self.warnings],
+            "source": [lag.to_json() for lag in self.source],
+            "spools": [_spool_json(spool) for spool in self.spools],
         }
 
 
-def status_of(reader: Reader, cut: Cut, now_us: int) -> LedgerStatus:
-    """The status at a cut; ages are counted back from `now_us`."""
+def _spool_json(spool: "SpoolFile") -> dict[str, Any]:
+    oldest = None if spool.oldest_us is None else format_time(spool.oldest_us)
+    return {
+        "path": str(spool.path),
+        "destination": spool.destination,
+        "events": spool.events,
+        "bytes": spool.bytes,
+        "oldest": oldest,
+        "alive": spool.alive,
+    }
+
+
+def status_of(
+    reader: Reader, cut: Cut, now_us: int, url: str, source: str | None = None
+) -> LedgerStatus:
+    """The status at a cut; ages are counted back from `now_us`. `url`: of the store.
+
+    With a `source` (see `audit.ledger.sources`) how far the logs are behind it now. Raises
+    Unavailable, NotFound and InvalidInput for a source, too.
+    """
+    lags = () if source is None else tuple(lags_of(reader, source))
+    waiting = {lag.log: lag.waiting for lag in lags}
     return LedgerStatus(
         reader.address,
         tuple(datasets(reader)),
-        tuple(_log_status(reader, info, cut.size(info.log), now_us) for info in reader.logs()),
+        tuple(
+            _log_status(reader, info, cut.size(info.log), now_us, waiting.get(info.log))
+            for info in reader.logs()
+        ),
         tuple(reader.warnings()),
+        lags,
+        tuple(waiting_spools(url, source)),
     )
 
 
-def _log_status(reader: Reader, info: LogInfo, size: int, now_us: int) -> LogStatus:
+def _log_status(
+    reader: Reader, info: LogInfo, size: int, now_us: int, source_lag: int | None
+) -> LogStatus:
     counts, conflicts = _counts(reader, info.log, size)
     newest_us = _recorded_us(reader, info.log, size)
     checkpoint_size = _checkpoint_size(reader, info.log, size)
@@ -96,7 +136,7 @@ def _log_status(reader: Reader, info: LogInfo, size: int, now_us: int) -> LogSta
         newest_age_s=_age_s(newest_us, now_us),
         checkpoint_size=checkpoint_size,
         checkpoint_age_s=_age_s(covered_us, now_us),
-        source_lag=None,
+        source_lag=source_lag,
         producers=_producers(reader, info.log, size),
     )
 

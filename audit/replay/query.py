@@ -1,7 +1,7 @@
 """The query language of `audit log`: text -> a predicate over entries, and bounds to read less.
 
     query      = *( ["-"] qualifier ":" value )            separated by white space
-    qualifier  = actor op entity key type field recorded valid source log id transaction kind
+    qualifier  = actor op entity key type field recorded valid source log id transaction reason kind
     value      = any characters but white space, or in double quotes, where \\" and \\\\ stand for
                  " and \\ (only a quote right after the colon begins one)
     recorded:, valid:   [">=" | ">" | "<=" | "<"] time, times as in `audit.replay.points`
@@ -9,7 +9,8 @@
 Terms are all to hold; several values of one qualifier are alternatives (`op:create op:delete`); "-"
 takes out what fits. A date alone means that whole day in UTC (`recorded:2026-01-05`); behind a
 comparison it means its 00:00 UTC, as everywhere. An event without valid time is valid from its
-recorded time. `field:` finds the events that set a field.
+recorded time. `field:` finds the events that set a field. `reason:` is an event's reason, and of
+what is quarantined the word before the colon: `kind:quarantined reason:UNDECODABLE`.
 
 Schema events, CONTROL and QUARANTINED entries are what applications did not say: they are left out
 unless the query has `type:` or `kind:` (event, schema, control, quarantined).
@@ -49,6 +50,7 @@ QUALIFIERS = (
     "log",
     "id",
     "transaction",
+    "reason",
     "kind",
 )
 SORTS = frozenset(("event", "schema", "control", "quarantined"))
@@ -152,6 +154,8 @@ def _fits(record: Record, name: str, values: frozenset[str], decode: Decode) -> 
         return sort_of(record) in values
     if name == "log":
         return str(record.log) in values
+    if name == "reason" and record.entry.reason is not None:
+        return record.entry.reason.partition(":")[0] in values
     event = record.event
     if event is None:
         return False
@@ -168,6 +172,7 @@ def _fits(record: Record, name: str, values: frozenset[str], decode: Decode) -> 
         "type": event.type,
         "source": event.source,
         "transaction": event.transaction_id,
+        "reason": event.reason,
     }[name]
     return found is not None and found in values
 

@@ -4,8 +4,9 @@ A verifier decodes every entry. Most rows of a log look alike, so this lane turn
 round: from the index columns, the position and the hash before, it builds the bytes that the leaf
 must begin with, and compares them at once. What follows is walked over field by field. It takes a
 row only if every check of the plain form would pass; whatever it does not recognise - another kind,
-a long text, a character beyond ASCII, a source of events not seen yet, or any difference - is left
-to that plain form, which alone makes findings. So it can be slow for a row, but not wrong.
+a long text, a character beyond ASCII, a source of events not seen yet, an offset that is not the
+next one of its partition, or any difference - is left to that plain form, which alone makes
+findings. So it can be slow for a row, but not wrong.
 
 Layouts: `audit.log.entry` and `audit.event.envelope`.
 """
@@ -13,6 +14,7 @@ Layouts: `audit.log.entry` and `audit.event.envelope`.
 import re
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
+from itertools import repeat
 from operator import itemgetter
 from typing import Any
 
@@ -23,10 +25,12 @@ from audit.event.envelope import (
     MAX_KEY_BYTES,
     Event,
 )
-from audit.event.wire import LENGTHS
+from audit.event.wire import LENGTHS, encode_long
 from audit.log.entry import LEAF_PREFIX as ENTRY_PREFIX
 from audit.log.entry import SIGNATURE_BYTES
 from audit.tlog.hashing import HASH_BYTES
+from audit.verify.fast_numbers import NO_PAGE, FastNumbers
+from audit.verify.steps_numbers import ProducerNumbers
 
 MAX_REMEMBERED = 4_096
 """Combinations of type, source and entity type, and producers, that the lane knows at once."""
@@ -48,12 +52,13 @@ _source_and_id = itemgetter(5, 6)
 _SIZES = tuple(length + EVENT_PREFIX for length in LENGTHS)
 """The event's length, of two bytes from 64 on, and what an event begins with."""
 _KEY_LENGTHS = tuple(_SOME + length for length in LENGTHS[: MAX_KEY_BYTES + 1])
-# kind EVENT, schema_hash event.v1, no source, no reason
-_MIDDLE = _NULL + _SOME + EVENT_SCHEMA_HASH + _NULL + _NULL
-_UNSIGNED = _MIDDLE + _NULL
-_SIGNED = _MIDDLE + _SOME + LENGTHS[SIGNATURE_BYTES]
-# All of a leaf before its event, but the two varints and a signature.
-_HEAD_BYTES = len(ENTRY_PREFIX) + 2 + HASH_BYTES + len(_UNSIGNED) + 2
+# kind EVENT, schema_hash event.v1; what follows is the source, then the reason and the signature.
+_BEGIN = _NULL + _SOME + EVENT_SCHEMA_HASH
+_UNSIGNED = _NULL + _NULL
+_SIGNED = _NULL + _SOME + LENGTHS[SIGNATURE_BYTES]
+_ENDS = (len(_UNSIGNED), len(_SIGNED) + SIGNATURE_BYTES)
+# All of a leaf before its event, but two varints and what `middle` is below.
+_HEAD_BYTES = len(ENTRY_PREFIX) + 2 + HASH_BYTES + 2
 
 _EVEN = b"".join(b"\\x%02x" % low for low in range(0, 128, 2))
 _EVEN_MORE = b"".join(b"\\x%02x" % low for low in range(128, 256, 2))
@@ -78,12 +83,20 @@ class Scanned:
 
 
 class FastRows:
-    """What the lane has learned. `index`, `last_us` and `prev_hash` say where the walk stands."""
+    """What the lane has learned. `index`, `last_us` and `prev_hash` say where the walk stands.
 
-    def __init__(self) -> None:
+    `place`: topic and partition, as encoded, of which `offset` comes next; empty: no source. To
+    scan, the walk must stand at an index and a time of MIN_NUMBER or more.
+    """
+
+    def __init__(self, numbers: ProducerNumbers | None = None) -> None:
         self.index = 0
         self.last_us = 0
         self.prev_hash = b""
+        self.place = b""
+        self.offset = 0
+        self._numbers = FastNumbers()
+        self._counted = numbers
         self._with_key: dict[tuple[str | None, bytes | None, str | None], bytes] = {}
         self._without_key: dict[tuple[str | None, bytes | None, str | None], bytes] = {}
         self._producers: set[bytes] = set()
@@ -106,19 +119,33 @@ class FastRows:
         if event.producer_id is not None:
             producer = event.producer_id.encode()
             if len(producer) < 64 and len(self._producers) < MAX_REMEMBERED:
-                self._producers.add(_NULL + _NULL + _SOME + LENGTHS[len(producer)] + producer)
+                prefix = _NULL + _NULL + _SOME + LENGTHS[len(producer)] + producer
+                self._producers.add(prefix)
+                self._numbers.learn(prefix + _SOME, event.producer_id, event.source)
+
+    def learn_place(self, topic: str, partition: int) -> None:
+        """Remember where the entries of this log come from."""
+        if not self.place:
+            # Numbers of events that came from no source do not count.
+            self._numbers.restart(self._counted)
+        raw = topic.encode()
+        self.place = _SOME + LENGTHS[len(raw)] + raw + encode_long(partition)
+
+    def finish(self) -> None:
+        """Hand over the producers' numbers."""
+        self._numbers.finish()
 
     def scan(self, rows: Sequence[Any], at: int, following: Iterator[Any], out: Scanned) -> int:
         """Take rows from `at` on while they are recognised; gives the number of the first other.
 
-        `following` gives the rows from `at` on; the first other one is taken from it, too. The walk
-        must stand at an index and a time of MIN_NUMBER or more.
+        `following` gives the rows from `at` on; the first other one is taken from it, too.
         """
         index, last_us, prev_hash, links = self.index, self.last_us, self.prev_hash, self._links
         index_high, us_high, index_tail, us_tail, head = -1, -1, b"", b"", 0
         with_key, without_key, add_hash = self._with_key, self._without_key, out.leaf_hashes.append
+        page_of = self._numbers.pages.get
         try:
-            for row in following:
+            for row, begin in zip(following, self._begins(), strict=False):
                 # Shifting refuses all but integers, and there is one integer 0: types are checked.
                 index_, leaf, us, kind, type_, source, event_id, entity, key, signature = row
                 if index_ != index or kind is not _EVENT or us <= last_us:
@@ -127,14 +154,9 @@ class FastRows:
                     index_high, us_high = index_ >> 6, us >> 6
                     index_tail, us_tail = _varint(index_high), _varint(us_high)
                     head = _HEAD_BYTES + len(index_tail) + len(us_tail)
-                size = len(leaf) - head
-                middle = b""
-                if signature is not None:
-                    size -= len(_SIGNED) - len(_UNSIGNED) + SIGNATURE_BYTES
-                    middle = _SIGNED + signature
-                    if len(signature) != SIGNATURE_BYTES:
-                        break
-                if size < _MIN_EVENT_BYTES or not event_id.isascii():
+                signed = _UNSIGNED if signature is None else _SIGNED + signature
+                size = len(leaf) - head - len(begin) - len(signed)
+                if size < _MIN_EVENT_BYTES or not event_id.isascii() or len(signed) not in _ENDS:
                     break
                 if key is None:
                     about = without_key[type_, source, entity]
@@ -145,7 +167,7 @@ class FastRows:
                 expected = b"".join(
                     (
                         ENTRY_PREFIX, _LOW[index & 63], index_tail, _LOW[us & 63], us_tail,
-                        prev_hash, middle or _UNSIGNED, _SIZES[size],
+                        prev_hash, begin, signed, _SIZES[size],
                         _ID_LENGTHS[len(event_id)], event_id, about,
                     )
                 )  # fmt: skip
@@ -160,29 +182,57 @@ class FastRows:
                 else:
                     high = leaf[end + 1]
                     rest = leaf[end + 2 + ((low & 0x7F) >> 1 | high << 6) :]
-                    if not 0 < high < 0x80:
+                    low |= not 0 < high < 0x80  # then odd, which is refused
+                if low & 1 or not leaf.startswith(expected):
+                    break
+                if rest != _FOUR_NULLS:
+                    end = 5 + (rest[3] >> 1)
+                    after, places, marks, _ = page_of(rest[:end], NO_PAGE)
+                    place = places.get(rest[end : end + 2])
+                    if place is not None and rest[end + 2 :] == after:
+                        marks[place] = 1
+                    elif not self._ends(rest):
                         break
-                if low & 1:
-                    break
-                if not leaf.startswith(expected) or not (rest == _FOUR_NULLS or self._ends(rest)):
-                    break
                 prev_hash = sha256(b"\x00" + leaf).digest()
                 add_hash(prev_hash)
                 if signature is not None:
                     out.signed.append((index, leaf[-size:], signature))
-                last_us = us
-                index += 1
+                last_us, index = us, index + 1
         except (AttributeError, IndexError, KeyError, TypeError, ValueError):
             pass  # a value of another type, length or combination: not a row for this lane
         taken = at + index - self.index
         out.id_hashes.extend(map(hash, map(_source_and_id, rows[at:taken])))
+        self.offset += index - self.index
         self.index, self.last_us, self.prev_hash, self._links = index, last_us, prev_hash, links
         return taken
 
+    def _begins(self) -> Iterator[bytes]:
+        """Kind, schema and source of each of the next rows."""
+        if self.place and self.offset >= MIN_NUMBER:
+            return _from_source(_BEGIN + self.place, self.offset)
+        return repeat(_BEGIN + _NULL)
+
     def _ends(self, rest: bytes) -> bool:
-        """Whether an event may end so: no subject, no encryption, a known producer, its count."""
+        """Whether an event may end so: no subject, no encryption, a known producer, its number."""
         end = 4 + (rest[3] >> 1)
-        return rest[:end] in self._producers and _is_sequence(rest, end) is not None
+        if rest[:end] not in self._producers or _is_sequence(rest, end) is None:
+            return False
+        if rest[end]:
+            self._numbers.note(rest, end + 1)
+        return True
+
+
+def _from_source(begin: bytes, offset: int) -> Iterator[bytes]:
+    """`begin`, then an offset and the next one: from `offset` on, without end."""
+    current = _LOW[offset & 63] + _varint(offset >> 6)
+    while True:
+        offset += 1
+        tail = _varint(offset >> 6)
+        for low in _LOW[offset & 63 :]:
+            following = low + tail
+            yield begin + current + following
+            current = following
+        offset |= 63
 
 
 def _links_at(leaf: bytes, at: int) -> bytes:

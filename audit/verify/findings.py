@@ -4,9 +4,12 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audit.verify.codes import TAMPERED
+
+if TYPE_CHECKING:
+    from audit.verify.source_report import PartitionReport
 
 MAX_FINDINGS_PER_CODE = 10
 """Findings of one code that are listed for a log; further ones are counted in one more."""
@@ -117,6 +120,8 @@ class LogReport:
     """Checkpoints from elsewhere that were checked and agree."""
     entries: int | None = None
     """Entries that were looked at, when not all of the log's: in a bundle, a receipt."""
+    source: "PartitionReport | None" = None
+    """What comparing it with its source has shown, when that was asked for."""
 
     def to_json(self) -> dict[str, Any]:
         """As in INTERFACE "Verdicts"."""
@@ -131,6 +136,7 @@ class LogReport:
             "checkpoints": self.checkpoints,
             "external_checkpoints": self.external_checkpoints,
             "producer_signatures": self.producer_signatures.to_json(),
+            "source": None if self.source is None else self.source.to_json(),
             "findings": [finding.to_json() for finding in self.findings],
             "warnings": [warning.to_json() for warning in self.warnings],
             "not_proven": list(self.not_proven),

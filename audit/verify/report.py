@@ -50,6 +50,9 @@ def _log_lines(log: LogReport) -> Iterator[str]:
             f"  producers   {counts.checked:,} signatures verified, {counts.invalid:,} wrong, "
             f"{counts.unknown_key:,} by unknown keys, {counts.unsigned:,} events unsigned"
         )
+    if log.source is not None:
+        for number, words in enumerate(log.source.words()):
+            yield f"  {'' if number else 'source':<11} {words}"
     yield from _listed("FOUND", log.findings, "  ")
     yield from _listed("WARNING", log.warnings, "  ")
 

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from audit.errors import FormatError, LimitExceeded
 from audit.event.envelope import EVENT_SCHEMA_HASH, Event, decode_event
+from audit.event.types import DATA_TRUNCATE
 from audit.log.columns import Columns, columns_of
-from audit.log.entry import NO_HASH, Entry, Kind, decode_entry
+from audit.log.entry import NO_HASH, Entry, Kind, SourceSpan, decode_entry
 from audit.log.intake import CONFLICT_REASON
 from audit.store.contract import StoredEntry
 from audit.tlog.hashing import LEAF_PREFIX
@@ -19,14 +20,18 @@ from audit.verify.evidence import Evidence
 from audit.verify.fast_rows import MIN_NUMBER, FastRows, Scanned
 from audit.verify.findings import Notes
 from audit.verify.steps_ids import SpilledIds, place_of
+from audit.verify.steps_numbers import ProducerNumbers
 from audit.verify.steps_producers import ProducerWalk
-from audit.verify.steps_sources import SKIPPED_TYPE, SourceWalk
+from audit.verify.steps_said import ControlWalk
+from audit.verify.steps_sources import SourceWalk
 
 SCHEMA_TYPE = "schema"
 MAX_PLACED_INDEX = 1 << 47
 """No log is that long; larger indexes come from tampered rows, and their ids are not compared."""
 
 _ROW_WIDTH = len(StoredEntry._fields)
+_IN_EVERY_LOG = frozenset((SCHEMA_TYPE, DATA_TRUNCATE))
+"""Events that every log has of its own: a repeat of one in another log means nothing."""
 
 
 class Start(NamedTuple):
@@ -59,6 +64,8 @@ class EntryWalk:
         sources: SourceWalk,
         ids: SpilledIds,
         log_ordinal: int,
+        said: ControlWalk | None = None,
+        numbers: ProducerNumbers | None = None,
     ) -> None:
         self.index = start.index
         self.lost = False
@@ -71,9 +78,12 @@ class EntryWalk:
         self._sources = sources
         self._ids = ids
         self._log_ordinal = log_ordinal
+        self._said = said
+        self._numbers = numbers
         self._hashes: list[int] = []
         self._places: list[int] = []
-        self.fast: FastRows | None = FastRows()
+        self._place = ("", -1)
+        self.fast: FastRows | None = FastRows(numbers)
         """None: take every row in the plain form."""
 
     def take(self, rows: Sequence[StoredEntry]) -> list[bytes]:
@@ -99,8 +109,10 @@ class EntryWalk:
     ) -> int:
         """Take what the fast lane recognises, up to the first row that it does not."""
         fast = self.fast
+        offset = self._sources.next_offset(*self._place)
         if (
             fast is None
+            or 0 <= offset < MIN_NUMBER
             or self.lost
             or self._prev_hash is None
             or not MIN_NUMBER <= self.index < MAX_PLACED_INDEX
@@ -110,6 +122,7 @@ class EntryWalk:
             return at
         first = fast.index = self.index
         fast.last_us, fast.prev_hash = self._time_us, self._prev_hash
+        fast.offset = offset
         scanned = Scanned(leaf_hashes, self._hashes)
         at = fast.scan(rows, at, following, scanned)
         if fast.index > first:
@@ -119,6 +132,8 @@ class EntryWalk:
             self._producers.unsigned += self.index - first - len(scanned.signed)
             for signed in scanned.signed:
                 self._producers.take(*signed)
+            if offset >= 0:
+                self._sources.advance(*self._place, fast.offset)
         return at
 
     def _check_row(self, row: StoredEntry, leaf_hashes: list[bytes]) -> None:
@@ -155,6 +170,8 @@ class EntryWalk:
         if self.index < cut:
             self._missing(cut)
             self.index = cut
+        if self.fast is not None:
+            self.fast.finish()
 
     def report_breaks(self) -> None:
         """Say which entries break the chain; last, when all evidence of where is there."""
@@ -206,6 +223,10 @@ class EntryWalk:
         self._check_columns(index, row, columns_of(entry, event))
         if entry.source is not None:
             self._sources.take(index, entry.source)
+            if self._numbers is not None and event is not None:
+                self._numbers.take_event(event)
+            elif self._numbers is not None:
+                self._numbers.take_quarantined(entry)
         if event is not None:
             self._check_event(index, entry, event)
         elif entry.reason is not None and entry.reason.startswith(CONFLICT_REASON):
@@ -228,10 +249,10 @@ class EntryWalk:
             )
 
     def _check_event(self, index: int, entry: Entry, event: Event) -> None:
-        self._add_id(index, event.source.encode(), event.event_id.encode())
+        self._add_id(index, entry.kind, event)
         if entry.kind is Kind.CONTROL:
-            if event.type == SKIPPED_TYPE:
-                self._sources.skipped(index, event)
+            if self._said is not None:
+                self._said.take(index, event)
             return
         if event.type == SCHEMA_TYPE:
             if sha256(event.payload).hexdigest() != event.event_id:
@@ -242,15 +263,25 @@ class EntryWalk:
                 )
             if entry.signature is None:
                 return  # its bytes depend on the schema alone: nobody signs it
-        elif self.fast is not None:
-            self.fast.learn(event)
+        elif self.fast is not None and event.type != DATA_TRUNCATE:
+            self._learn(self.fast, entry.source, event)
         self._producers.take(index, entry.event, entry.signature)
 
-    def _add_id(self, index: int, source: bytes, event_id: bytes) -> None:
+    def _learn(self, fast: FastRows, source: SourceSpan | None, event: Event) -> None:
+        fast.learn(event)
+        if source is not None and self._place != (source.topic, source.partition):
+            self._place = (source.topic, source.partition)
+            fast.learn_place(*self._place)
+
+    def _add_id(self, index: int, kind: Kind, event: Event) -> None:
         """Remember an event's id for the check that none comes twice."""
-        if index < MAX_PLACED_INDEX:
-            self._hashes.append(hash((source, event_id)))
-            self._places.append(place_of(self._log_ordinal, index))
+        if index >= MAX_PLACED_INDEX:
+            return
+        key: tuple[object, ...] = (event.source.encode(), event.event_id.encode())
+        if kind is Kind.CONTROL or event.type in _IN_EVERY_LOG:
+            key = (self._log_ordinal, *key)
+        self._hashes.append(hash(key))
+        self._places.append(place_of(self._log_ordinal, index))
 
     def _bad(self, code: str, index: int, message: str) -> None:
         self._evidence.bad(index)

@@ -1,7 +1,8 @@
 """Step: at every size that a checkpoint signs, the root of the entries is the signed one.
 
-Stored checkpoints come in order of size beside the entries; those from elsewhere are few and given.
-Both are compared at the moment the tree has just their size, so nothing is kept.
+Stored checkpoints come in order of size beside the entries, and so do the heads that log 0 states
+of this log; checkpoints from elsewhere are few and given. All are compared at the moment the tree
+has just their size, so nothing is kept.
 """
 
 from collections import Counter
@@ -12,15 +13,18 @@ from audit.errors import InvalidProof
 from audit.store.contract import StoredCheckpoint
 from audit.tlog.checkpoint import Checkpoint
 from audit.tlog.keys import Verifier
-from audit.tlog.merkle import consistency_proof
+from audit.tlog.merkle import consistency_proof, tree_root
 from audit.tlog.proof import verify_consistency
 from audit.verify.evidence import Evidence
 from audit.verify.findings import Notes
 from audit.verify.guarded import GuardedReader
 from audit.verify.steps_checkpoint import Refused, open_stored
+from audit.verify.steps_stated import Stated, StatedHeads
 
 NEVER = 1 << 64
 """A size that no tree has."""
+MAX_DIFFERING_KEPT = 100
+"""Stated heads that differ, and are reported, of one log."""
 
 
 class Scope(NamedTuple):
@@ -48,10 +52,16 @@ class Heads:
         external: Sequence[Checkpoint],
         notes: Notes,
         evidence: Evidence,
+        stated: StatedHeads | None = None,
     ) -> None:
         self._reader = reader
         self._scope = scope
+        self._all_stated = stated
+        self._stated_heads = iter(()) if stated is None else stated.of(scope.origin)
+        self._stated: Stated | None = None
+        self._stated_differing: list[Stated] = []
         self._keys = keys
+        self._named = any(key.name == scope.origin for key in keys)
         self._notes = notes
         self._evidence = evidence
         self._stored = reader.checkpoints(scope.log, scope.first_index)
@@ -68,13 +78,17 @@ class Heads:
         self.any_valid = False
         self.agreeing = 0
         self.external_agreeing = 0
+        self.stated_agreeing = 0
         self._advance()
+        self._advance_stated()
 
     def next_size(self) -> int:
         """The smallest size that still has to be met."""
         sizes = [NEVER]
         if self._next is not None:
             sizes.append(self._next.size)
+        if self._stated is not None and self._stated.size <= self._scope.cut:
+            sizes.append(self._stated.size)
         sizes += [c.size for c in self._external[:1] if c.size <= self._scope.cut]
         return min(sizes)
 
@@ -97,11 +111,18 @@ class Heads:
                     f"the stored checkpoint of size {size:,} and one from elsewhere sign "
                     "different roots",
                 )
+        while self._stated is not None and self._stated.size <= size:
+            if self._stated.size == size and root is not None:
+                self._compare_stated(self._stated, root)
+            self._advance_stated()
 
     def finish(self) -> None:
         """Judge what is left when the entries have ended: what claims more than is stored."""
         self.reach(self._scope.cut, None)
         self._look_beyond()
+        while self._stated is not None:
+            note_longer(self._stated, self._scope.cut, self._notes)
+            self._advance_stated()
         note_rolled_back(self._external, self._scope.cut, self._notes)
 
     def report_differing(self) -> None:
@@ -113,6 +134,43 @@ class Heads:
             if more:
                 words += f"; {more:,} later one{'s do' if more > 1 else ' does'} not fit either"
             self._notes.add(code, index, words)
+        for stated in self._stated_differing:
+            index = self._evidence.first_bad(self._evidence.agreed, stated.size)
+            self._notes.add(
+                "heads_differ",
+                min(index, stated.size - 1) if stated.size else None,
+                f"entry {stated.index} of log 0 states another root for the first "
+                f"{stated.size:,} entries than they have",
+            )
+
+    def check_late(self, edge_size: int) -> None:
+        """Heads that log 0 states after larger ones: by the hashes that were just checked."""
+        if self._all_stated is None:
+            return
+        late, left_out = self._all_stated.late(self._scope.origin)
+        for stated in late:
+            if stated.size > edge_size:
+                note_longer(stated, self._scope.cut, self._notes)
+            else:
+                source = self._reader.hashes(self._scope.log, edge_size)
+                self._compare_stated(stated, tree_root(source, stated.size))
+        if left_out:
+            self._notes.add(
+                "unreadable",
+                None,
+                f"log 0 states {left_out:,} more heads out of order than are compared",
+            )
+
+    def _compare_stated(self, stated: Stated, root: bytes) -> None:
+        if stated.root == root:
+            self.stated_agreeing += 1
+        elif len(self._stated_differing) < MAX_DIFFERING_KEPT:
+            self._stated_differing.append(stated)
+
+    def _advance_stated(self) -> None:
+        self._stated = next(self._stated_heads, None)
+        while self._stated is not None and self._stated.size < self._scope.first_index:
+            self._stated = next(self._stated_heads, None)
 
     def check_prefix(self, earlier: Sequence[Checkpoint]) -> None:
         """Checkpoints from elsewhere below the start of a resumed check: proven by consistency."""
@@ -166,8 +224,8 @@ class Heads:
         return opened
 
     def _refuse(self, stored: StoredCheckpoint, refused: Refused) -> None:
-        # Without any key every checkpoint is unknown; one finding, `no_policy`, says so for all.
-        if refused.code != "unknown_key" or self._keys:
+        # Without any key of this log every checkpoint is unknown: one finding says so for all.
+        if refused.code != "unknown_key" or self._named:
             self._notes.add(
                 refused.code,
                 None,
@@ -222,6 +280,16 @@ def note_rolled_back(external: Sequence[Checkpoint], size: int, notes: Notes) ->
                 f"a checkpoint from elsewhere covers {checkpoint.size:,} entries, "
                 f"the store has {size:,}: the last ones are gone",
             )
+
+
+def note_longer(stated: Stated, size: int, notes: Notes) -> None:
+    """Say that log 0 states a head of more than the `size` entries that are there."""
+    notes.add(
+        "heads_differ",
+        size,
+        f"entry {stated.index} of log 0 states {stated.size:,} entries, only {size:,} are stored: "
+        f"entry {size} and later ones are gone",
+    )
 
 
 def _differs(code: str, begin: int, size: int, index: int) -> str:

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from audit.errors import AuditError
-from audit.store.contract import LogInfo
+from audit.errors import AuditError, FormatError
+from audit.store.contract import LOG_OF_THE_LEDGER, LogInfo
 from audit.tlog.checkpoint import Checkpoint
+from audit.tlog.keys import Verifier
 from audit.tlog.merkle import TreeEdge
 from audit.verify.evidence import Evidence
 from audit.verify.findings import LogReport, Notes, ProducerSignatures
@@ -13,9 +14,11 @@ from audit.verify.guarded import GuardedReader
 from audit.verify.policy import NO_QUORUM, Policy
 from audit.verify.steps_checkpoint import Refused, open_note
 from audit.verify.steps_entries import EntryWalk
-from audit.verify.steps_heads import Heads, Scope, note_rolled_back
+from audit.verify.steps_heads import Heads, Scope, note_longer, note_rolled_back
 from audit.verify.steps_ids import SpilledIds
+from audit.verify.steps_numbers import ProducerNumbers
 from audit.verify.steps_producers import ProducerWalk
+from audit.verify.steps_said import ControlWalk, LedgerWord
 from audit.verify.steps_sources import SourceWalk
 from audit.verify.steps_start import begin_at
 from audit.verify.steps_tiles import TileLookup, TileWalk
@@ -32,6 +35,9 @@ class Job(NamedTuple):
     """Checkpoints from elsewhere, by origin, in order of size."""
     from_index: int
     ids: SpilledIds
+    word: LedgerWord
+    numbers: ProducerNumbers | None
+    """None: the producers' numbers are not followed, because not all entries are read."""
     tick: Callable[[int], None]
 
 
@@ -49,6 +55,9 @@ class LogCheck:
         self.root: bytes | None = None
         self.producers: ProducerWalk | None = None
         self.heads: Heads | None = None
+        self.sources = SourceWalk(self.notes)
+        self.whole = False
+        """Every entry was read."""
 
     def run(self) -> None:
         """Run the steps. A reader that fails ends them with the finding `unreadable`."""
@@ -63,38 +72,52 @@ class LogCheck:
         # 4 the cut: the newest checkpoint first, then the size, which can only have grown since
         newest = reader.newest_checkpoint(log)
         self._check_log_row(newest.note if newest else None)
+        job.word.check(job.info, self.notes)
         self.external = tuple(job.external.get(self.origin, ()))
         claimed = newest.size if newest and type(newest.size) is int else 0
         self.size = reader.size(log)
         if self._nothing_to_check(claimed):
             return
+        self._check_policy()
         scope = Scope(log, self.origin, job.from_index, self.size, claimed)
         # 5 the start
         beginning = begin_at(reader, log, job.from_index)
         # 6 to 9 entries, events, tiles and checkpoints, side by side
         later = [c for c in self.external if c.size >= job.from_index]
-        heads = Heads(reader, scope, job.policy.logs, later, self.notes, self.evidence)
+        of_ledger = log == LOG_OF_THE_LEDGER
+        stated = None if of_ledger else job.word.heads
+        heads = Heads(reader, scope, job.policy.logs, later, self.notes, self.evidence, stated)
         self.heads = heads
         self.producers = ProducerWalk(job.policy, self.notes, self.warnings)
-        sources = SourceWalk(self.notes)
+        word = job.word if of_ledger else None
+        said = ControlWalk(job.info, self.notes, self.sources, job.numbers, word)
         walk = EntryWalk(
             beginning.start,
             self.notes,
             self.warnings,
             self.evidence,
             self.producers,
-            sources,
+            self.sources,
             job.ids,
             job.ordinal,
+            said,
+            job.numbers,
         )
         try:
             edge = self._walk(walk, beginning.edge, scope)
-            sources.finish()
+            self.sources.finish()
+            said.finish(reader)
             heads.finish()
+            if not walk.lost:
+                heads.check_late(edge.size)
             heads.check_prefix([c for c in self.external if c.size < job.from_index])
-            self.root = None if walk.lost or edge.size != self.size else edge.root()
+            self.whole = not walk.lost and edge.size == self.size
+            self.root = edge.root() if self.whole else None
+            if of_ledger and not job.from_index:
+                job.word.heard = True
             # 10 what vouches for the newest entries
             self._check_cover(heads)
+            self._check_announced()
         finally:
             # Also what was found before the store became unreadable is said.
             walk.report_breaks()
@@ -139,6 +162,9 @@ class LogCheck:
             return True
         if self.size == 0 and claimed <= 0:
             note_rolled_back(self.external, 0, self.notes)
+            stated = self.job.word.heads.origins().get(self.origin)
+            if stated is not None and stated.size:
+                note_longer(stated, 0, self.notes)
             self.notes.add("empty", None, "the log has no entries")
             return True
         return False
@@ -163,6 +189,35 @@ class LogCheck:
                 None,
                 f"the store names another key for log {info.log} than its checkpoints are "
                 "signed with",
+            )
+
+    def _check_policy(self) -> None:
+        """Say once that the policy lacks this log, and which line would name it."""
+        info, policy = self.job.info, self.job.policy
+        if not policy.logs or policy.keys_of(self.origin):
+            return
+        words = f"the policy names no key of the log {self.origin!a:.200}"
+        try:
+            line = f"log {Verifier.parse(info.vkey).vkey}"
+        except FormatError:
+            line = ""
+        if line:
+            added = self.job.word.added.get(info.origin)
+            who = (
+                "the store and log 0 name"
+                if added is not None and added.info == info
+                else ("the store names")
+            )
+            words += f"; if you know it to be right, add the line that {who}: {line}"
+        self.notes.add("unknown_key", None, words)
+
+    def _check_announced(self) -> None:
+        info = self.job.info
+        if self.sources.seen and not self.job.word.announced(info):
+            self.warnings.add(
+                "log_unannounced",
+                None,
+                f"log 0 has no entry that says that log {info.log} {info.origin!a:.200} was added",
             )
 
     def _rename(self, origin: str) -> None:
@@ -223,6 +278,8 @@ class LogCheck:
             not_proven.append("key_provenance")
         if self.job.from_index:
             not_proven.append("prefix_content")
+        if self.sources.seen:
+            not_proven.append("source_completeness")
         return LogReport(
             origin=self.origin,
             size=self.size,

@@ -7,7 +7,6 @@ from audit.event.envelope import Event, decode_event, same_event
 from audit.log.entry import Kind, decode_entry
 from audit.verify.findings import Notes
 from audit.verify.guarded import GuardedReader
-from audit.verify.steps_entries import SCHEMA_TYPE
 from audit.verify.steps_ids import split_place
 
 MAX_COPIES_READ = 100
@@ -51,13 +50,12 @@ def report_repeats(
 def _report(earlier: Place, later: Place, origin: str, notes: Notes, warnings: Notes) -> None:
     name = f"event {later.event.event_id!a:.160} of {later.event.source!a:.160}"
     if earlier.log != later.log:
-        if later.event.type != SCHEMA_TYPE and later.kind is Kind.EVENT:
-            warnings.add(
-                "event_id_in_two_logs",
-                later.index,
-                f"{name} is at index {later.index} of {origin} and at index {earlier.index} "
-                "of another log",
-            )
+        warnings.add(
+            "event_id_in_two_logs",
+            later.index,
+            f"{name} is at index {later.index} of {origin} and at index {earlier.index} "
+            "of another log",
+        )
     elif same_event(earlier.event_bytes, later.event_bytes):
         notes.add(
             "duplicate_event",

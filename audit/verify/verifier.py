@@ -9,9 +9,10 @@
  6  entries    each row in its place: index, leaf, chain, recorded time, columns recomputed
  7  events     schema digests, producer signatures, source offsets
  8  tree       leaf hashes to tiles, each compared with the stored one
- 9  heads      each stored and external checkpoint against the root at its size
+ 9  heads      each stored and external checkpoint, and each head that log 0 states of another log,
+               against the root at its size; log 0 is walked first
 10  cover      the newest entries are under a signed checkpoint
-11  ids        no event twice, by spilling to disk
+11  ids        no event twice, by spilling to disk; no number of a producer missing, over all logs
 12  report     findings, warnings, and what is not proven
 
 Entries are read once, in blocks; memory does not grow with the log (the ids of step 11 go to
@@ -35,7 +36,10 @@ from audit.verify.guarded import GuardedReader
 from audit.verify.policy import Policy
 from audit.verify.steps_ids import SpilledIds
 from audit.verify.steps_log import Job, LogCheck
+from audit.verify.steps_numbers import ProducerNumbers
 from audit.verify.steps_repeats import report_repeats
+from audit.verify.steps_said import LedgerWord
+from audit.verify.steps_stated import StatedHeads
 
 MAX_LOGS = 10_000
 """Logs of one ledger."""
@@ -94,6 +98,7 @@ class _Verification:
         self._notes = Notes()
         self._warnings = Notes()
         self._twice: set[str] = set()
+        self._one_of_several = False
         self._done = 0
         self._total = 0
 
@@ -115,13 +120,14 @@ class _Verification:
         self._check_twice([check.origin for check in checks])
         self._check_missing(checks, external)
         # 12 report
+        not_proven = () if checks else ("freshness", "completeness_at_source", "truth")
         return Report(
             self._reader.address,
             self._policy.description,
             tuple(check.report() for check in checks),
             self._notes.listed(),
             self._warnings.listed(),
-            () if checks else ("freshness", "completeness_at_source", "truth"),
+            ("other_logs",) if self._one_of_several else not_proven,
         )
 
     def _check_trust(self) -> None:
@@ -166,6 +172,7 @@ class _Verification:
             raise InvalidInput(f"there is no log {self._log}")
         if self._from_index and len(wanted) > 1:
             raise InvalidInput("several logs: name the one that the index to begin at belongs to")
+        self._one_of_several = self._log is not None and len(infos) > 1
         if not wanted and not self._notes.has("row_malformed"):
             self._notes.add("empty", None, "the store has no log")
         return wanted
@@ -181,7 +188,9 @@ class _Verification:
         self, infos: list[LogInfo], external: dict[str, list[Checkpoint]]
     ) -> list[LogCheck]:
         self._total = sum(self._size(info.log) for info in infos)
-        with SpilledIds(self._total) as ids:
+        numbers = ProducerNumbers() if self._log is None and not self._from_index else None
+        with SpilledIds(self._total) as ids, StatedHeads() as heads:
+            word = LedgerWord(heads)
             checks = [
                 LogCheck(
                     Job(
@@ -192,6 +201,8 @@ class _Verification:
                         external,
                         self._from_index,
                         ids,
+                        word,
+                        numbers,
                         self._tick,
                     )
                 )
@@ -202,6 +213,10 @@ class _Verification:
                 check.run()
             # 11 ids
             self._check_ids(ids, checks)
+            if numbers is not None and all(check.whole for check in checks):
+                numbers.report(self._warnings)
+            if self._log is None:
+                word.report_missing(_names(checks), self._notes)
         return checks
 
     def _check_ids(self, ids: SpilledIds, checks: list[LogCheck]) -> None:
@@ -220,8 +235,7 @@ class _Verification:
         """Logs that are known from the policy, or from a checkpoint, and are not in the store."""
         if self._log is not None:
             return
-        present = {check.origin for check in checks} | {c.job.info.origin for c in checks}
-        for origin in sorted({key.name for key in self._policy.logs} - present):
+        for origin in sorted({key.name for key in self._policy.logs} - _names(checks)):
             if external.get(origin):
                 self._notes.add(
                     "log_missing",
@@ -245,3 +259,8 @@ class _Verification:
         self._done += count
         if self._progress is not None:
             self._progress(self._done, max(self._done, self._total))
+
+
+def _names(checks: list[LogCheck]) -> set[str]:
+    """The logs that are there: as the store names them, and as their checkpoints do."""
+    return {check.origin for check in checks} | {check.job.info.origin for check in checks}

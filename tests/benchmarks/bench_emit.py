@@ -1,5 +1,6 @@
 """What `emit` costs the caller's thread, beside writing the same bytes to a file; and `import`."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -10,41 +11,67 @@ from pathlib import Path
 import audit
 from audit.tlog.keyfile import write_key
 from audit.tlog.keys import new_seed
+from audit.kafka.address import CLIENTS
 from tests.benchmarks.common import Result, seconds
+from tests.services import kafka
+from tests.services.process import Unobtainable
 
 ROW = {"customer": "00017", "amount": 1200, "rate": 0.31, "status": "Open", "note": "x" * 40}
 
 
 def run(count: int = 20_000) -> list[Result]:
-    """Unsigned, signed, and the time of `import audit`."""
+    """Unsigned and signed, into a ledger and a topic, to nowhere; and the time of `import audit`."""
+    bare = f"{_bare(count):.1f} us"
     found = []
     for name, signed in (("emit, unsigned", False), ("emit, signed", True)):
-        per_emit, sealed = _emit(count, signed)
-        found.append(
-            Result(name, f"{per_emit:.1f} us", f"{_bare(count):.1f} us", f"sealed {sealed}")
-        )
-    found.append(_import())
+        with tempfile.TemporaryDirectory() as folder:
+            store = f"sqlite:///{folder}/audit.db"
+            per_emit, rate = _emit(store, folder, count, signed)
+        found.append(Result(name, f"{per_emit:.1f} us", bare, f"sealed {rate}"))
+    return [*found, *_kafka(count, bare), _import()]
+
+
+def _kafka(count: int, bare: str) -> list[Result]:
+    """Through a broker with each client, and the cost while it is away."""
+    found = []
+    with contextlib.suppress(Unobtainable):
+        server = kafka.obtain(private=True)
+        try:
+            bus = server.url(server.new_topic(4))
+            for client in (*CLIENTS, None):
+                name = f"emit to Kafka, {client}"
+                if client is None:
+                    server.stop()
+                    name = "emit to Kafka, broker away"
+                with tempfile.TemporaryDirectory() as folder:
+                    url = f"{bus}?client={client or CLIENTS[0]}"
+                    per_emit, rate = _emit(url, folder, count, False)
+                what = "spooled" if client is None else "acknowledged"
+                found.append(Result(name, f"{per_emit:.1f} us", bare, f"{what} {rate}"))
+        finally:
+            server.close()
     return found
 
 
-def _emit(count: int, signed: bool) -> tuple[float, str]:
-    """Microseconds a call while bursts of 1,000 come and the sealer is busy beside it."""
-    with tempfile.TemporaryDirectory() as folder:
-        key = None
-        if signed:
-            key = str(Path(folder) / "crm.key")
-            write_key(key, "crm", new_seed(), None)
-        with audit.Emitter(f"sqlite:///{folder}/audit.db", source="crm", key=key) as emit:
-            emit.create("inquiry", "warm", ROW)
+def _emit(bus: str, folder: str, count: int, signed: bool) -> tuple[float, str]:
+    """Microseconds a call while events come fast and the sealer is busy beside it."""
+    key = None
+    if signed:
+        key = str(Path(folder) / "crm.key")
+        write_key(key, "crm", new_seed(), None)
+    with audit.Emitter(bus, source="crm", key=key, spool=f"{folder}/spool") as emit:
+        emit.create("inquiry", "warm", ROW)
+        emit.flush()
+        is_away = emit.waiting > 0
+        times = []
+        start = time.perf_counter()
+        for number in range(count):
+            before = time.perf_counter()
+            emit.update("inquiry", number % 1_000, ROW)
+            times.append(time.perf_counter() - before)
+        if not is_away:
             emit.flush()
-            times = []
-            start = time.perf_counter()
-            for number in range(count):
-                before = time.perf_counter()
-                emit.update("inquiry", number % 1_000, ROW)
-                times.append(time.perf_counter() - before)
-            emit.flush()
-            whole = time.perf_counter() - start
+        whole = time.perf_counter() - start
         return sorted(times)[count // 2] * 1e6, f"{count / whole / 1e3:.1f}k/s"
 
 

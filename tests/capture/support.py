@@ -77,6 +77,12 @@ def spool_files(folder: Path) -> list[Path]:
     return sorted(spool.iterdir()) if spool.exists() else []
 
 
+def origin_of(folder: Path) -> str:
+    """The name of log 0."""
+    with open_reader(url(folder)) as reader:
+        return reader.logs()[0].origin
+
+
 def make_ledger(folder: Path) -> None:
     """An empty ledger."""
     open_for_writing(url(folder)).close()

@@ -381,7 +381,8 @@ def test_an_emitter_that_nobody_holds_seals_and_ends(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bus", "words"),
     [
-        ("kafka://localhost:9092/audit.events", "Kafka transport is not in this version"),
+        ("kafka://localhost:0/audit.events", "not a Kafka server"),
+        ("kafka://u:p@localhost/audit.events", "AUDIT_KAFKA_SASL_PASSWORD"),
         ("mysql://x", "not a store"),
         ("", "not a store"),
         ("sqlite://", "not a store"),

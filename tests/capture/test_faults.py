@@ -18,6 +18,7 @@ from tests.capture.support import (
     drain,
     events,
     make_ledger,
+    origin_of,
     python,
     records,
     require_gapless,
@@ -221,7 +222,8 @@ except Unavailable as error:
 
 def test_poison_in_a_spool_is_quarantined_and_stops_nothing(tmp_path: Path) -> None:
     with Emitter(url(tmp_path)) as emit:
-        origin = emit._ledger.origin
+        emit.flush()
+    origin = origin_of(tmp_path)
     built = data_event("create", "user", 1, event_id="good", source="app", after={"a": 1})
     good = encode_event(built.event)
     schema = encode_event(schema_event(built.schemas[0]))
@@ -248,7 +250,8 @@ def test_a_damaged_spool_is_told_in_one_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Emitter(url(tmp_path)) as emit:
-        origin = emit._ledger.origin
+        emit.flush()
+    origin = origin_of(tmp_path)
     built = data_event("create", "user", 1, event_id="good", source="app", after={"a": 1})
     bad = encode_record(0, b"lost", None)[:-1] + b"!"
     (tmp_path / "audit-spool" / "dead-000000.spool").write_bytes(

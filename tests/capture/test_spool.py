@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.capture import leftover, spool
+from audit.capture import backlog, leftover, spool
+from audit.capture.backlog import Backlog
 from audit.capture.leftover import drain
 from audit.capture.spool import (
     MARK,
@@ -20,7 +21,7 @@ from audit.capture.spool import (
     read_first_line,
     read_records,
 )
-from audit.errors import Unavailable
+from audit.errors import LimitExceeded, Unavailable
 from audit.log.intake import Message
 
 SIGNATURE = bytes(range(68))
@@ -238,11 +239,127 @@ def test_what_is_no_file_is_left_alone(tmp_path: Path) -> None:
 def test_a_full_spool_refuses_and_stays_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = Spool.create(tmp_path, TO, lambda: "a")
-    one.append(record(0))
-    size = one.path.stat().st_size
-    monkeypatch.setattr(spool, "MAX_SPOOL_BYTES", size + 10)
-    with pytest.raises(Unavailable, match="is full"):
-        one.append(record(1))
-    assert one.path.stat().st_size == one.end == size
+    monkeypatch.setattr(backlog, "ROTATE_BYTES", 100)
+    one = Backlog(tmp_path, TO, "me", print)
+    for number in range(5):
+        one.prepare()
+        one.put(number, b"event %d" % number, None)
+    size = sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert len(list(tmp_path.iterdir())) > 1
+    monkeypatch.setattr(backlog, "MAX_SPOOL_BYTES", size + 10)
+    with pytest.raises(Unavailable, match=r"is full: 5 events wait(.|\n)*example.com/prod"):
+        one.put(5, b"event 5", None)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) == size
+    assert [m.event for m in one.take(9)] == [b"event %d" % n for n in range(5)]
+    one.done()
+    one.put(5, b"event 5", None)
     one.close()
+
+
+def test_what_does_not_fit_memory_is_read_back_over_several_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog, "ROTATE_BYTES", 300)
+    monkeypatch.setattr(backlog, "QUEUE_EVENTS", 7)
+    one = Backlog(tmp_path, TO, "me", print)
+    taken: list[bytes] = []
+    for number in range(300):
+        before = one.prepare()
+        one.put(number, b"event %d" % number, SIGNATURE if number % 3 else None)
+        assert one.prepare() >= before
+        if number % 9 == 8:
+            taken += [m.event for m in one.take(5)]
+            one.done()
+            assert one.waiting == number + 1 - len(taken)
+    one.sync()
+    files = len(list(tmp_path.iterdir()))
+    assert files > 20
+    while group := one.take(5):
+        assert one.take(5) is group
+        taken += [m.event for m in group]
+        one.done()
+    assert taken == [b"event %d" % number for number in range(300)]
+    assert len(list(tmp_path.iterdir())) == 1
+    one.prepare()
+    one.put(300, b"in memory again", None)
+    assert [m.event for m in one.take(5)] == [b"in memory again"]
+    one.done()
+    one.sync()
+    one.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_group_is_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backlog, "GROUP_BYTES", 50)
+    monkeypatch.setattr(leftover, "GROUP_BYTES", 50)
+    monkeypatch.setattr(backlog, "QUEUE_BYTES", 100)
+    one = Backlog(tmp_path, TO, "me", print)
+    for number in range(10):
+        one.put(number, b"x" * 30, None)
+    sizes = []
+    while group := one.take(100):
+        sizes.append(len(group))
+        one.done()
+    assert sizes == [2, 2, 1, 1, 1, 1, 1, 1]
+    for number in range(4):
+        one.put(number, b"x" * 30, None)
+    one.close()
+    groups: list[int] = []
+    drain(tmp_path, TO, lambda group: groups.append(len(group)), print)
+    assert groups == [2, 2]
+
+
+@pytest.mark.parametrize("files", [1, 4])
+def test_damage_in_the_backlog_costs_what_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int
+) -> None:
+    monkeypatch.setattr(backlog, "ROTATE_BYTES", 10_000 // files)
+    monkeypatch.setattr(backlog, "QUEUE_EVENTS", 0)
+    lines: list[str] = []
+    one = Backlog(tmp_path, TO, "me", lines.append)
+    for number in range(200):
+        one.prepare()
+        one.put(number, b"event %03d" % number, None)
+    first = min(tmp_path.iterdir())
+    data = bytearray(first.read_bytes())
+    data[200:300] = bytes(100)
+    with open(first, "r+b") as file:
+        file.write(data)
+    taken: list[bytes] = []
+    while one.waiting:
+        taken += [m.event for m in one.take(30)]
+        one.done()
+    assert 190 < len(taken) < 200 and sorted(taken) == taken
+    assert len(lines) == 1 and f"{200 - len(taken)} events in it cannot be read" in lines[0]
+    one.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_processes_are_drained_in_the_order_in_which_they_stopped(tmp_path: Path) -> None:
+    for age, name in enumerate(["z-000000", "a-000000", "m-000001", "m-000000"]):
+        path = left(tmp_path, record(age), name=name)
+        os.utime(path, ns=(10**18 + age, 10**18 + age))
+    taken = Taken()
+    assert taken.drain(tmp_path) == 4
+    assert taken.events == [b"event 0", b"event 1", b"event 3", b"event 2"]
+
+
+def test_the_next_files_of_a_process_do_not_overtake_one_that_is_being_drained(
+    tmp_path: Path,
+) -> None:
+    for number in range(3):
+        left(tmp_path, record(number), name=f"dead-00000{number}")
+    left(tmp_path, record(9), name="other-000000")
+    taken = Taken()
+    with open(tmp_path / "dead-000001.spool") as file:
+        assert spool.try_lock(file.fileno())
+        assert taken.drain(tmp_path) == 2
+    assert sorted(taken.events) == [b"event 0", b"event 9"]
+    assert taken.drain(tmp_path) == 2
+    assert taken.events[2:] == [b"event 1", b"event 2"]
+
+
+def test_a_name_that_nobody_could_read_back_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LimitExceeded, match="first line"):
+        Spool.create(tmp_path, "x" * 3_000, lambda: "a")
+    assert list(tmp_path.iterdir()) == []

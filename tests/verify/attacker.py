@@ -18,6 +18,7 @@ from audit.tlog.checkpoint import Checkpoint, sign_checkpoint
 from audit.tlog.hashing import leaf_hash
 from audit.tlog.keys import Signer
 from audit.tlog.merkle import TreeEdge
+from tests.backends import PostgresqlBackend
 
 COLUMNS = (
     "recorded_time_us",
@@ -49,6 +50,14 @@ class Attacker(ABC):
     @abstractmethod
     def empty_guards(self) -> None:
         """Replace each guard by one of the same name that does nothing."""
+
+    @abstractmethod
+    def hide_from_index(self, name: str, index: int) -> None:
+        """Make an index that leaves one entry out, and says that it is the whole one."""
+
+    @abstractmethod
+    def replace_by_endless_view(self, table: str) -> None:
+        """A view that gives rows for ever stands where the table was."""
 
     # Reading
 
@@ -213,7 +222,6 @@ class SqliteAttacker(Attacker):
         self.sql("ALTER TABLE loose RENAME TO entries")
 
     def hide_from_index(self, name: str, index: int) -> None:
-        """Make an index that leaves one entry out, under the text of the whole one."""
         ((text,),) = self.sql(f"SELECT sql FROM sqlite_master WHERE name = '{name}'")
         whole, found, condition = text.partition(" WHERE ")
         narrower = f'"index" <> {index}' + (f" AND ({condition})" if found else "")
@@ -226,7 +234,6 @@ class SqliteAttacker(Attacker):
             connection.execute(query)
 
     def replace_by_endless_view(self, table: str) -> None:
-        """A view that gives rows for ever stands where the table was."""
         names = [row[1] for row in self.sql(f"PRAGMA table_info({table})")]
         columns = ", ".join(f'n AS "{name}"' for name in names)
         self.sql("DROP VIEW signed_records")
@@ -234,6 +241,53 @@ class SqliteAttacker(Attacker):
         self.sql(
             f"CREATE VIEW {table} AS WITH RECURSIVE r(n) AS "
             f"(SELECT 0 UNION ALL SELECT n + 1 FROM r) SELECT {columns} FROM r"
+        )
+
+
+class PostgresqlAttacker(Attacker):
+    """A superuser of the server."""
+
+    def __init__(self, backend: PostgresqlBackend) -> None:
+        self.backend = backend
+
+    def sql(self, statement: str, values: Sequence[object] = ()) -> list[tuple]:
+        return self.backend.sql(statement, values)
+
+    def many(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
+        connection = self.backend.connection
+        with connection.transaction(), connection.cursor() as cursor:
+            cursor.executemany(statement.replace("?", "%s").encode(), rows)
+
+    def drop_guards(self) -> None:
+        self.backend.drop_guards()
+
+    def empty_guards(self) -> None:
+        self.sql(
+            "CREATE OR REPLACE FUNCTION append_only() RETURNS trigger LANGUAGE plpgsql "
+            "AS 'BEGIN RETURN NULL; END'"
+        )
+
+    def hide_from_index(self, name: str, index: int) -> None:
+        ((text,),) = self.sql("SELECT pg_get_indexdef(?::regclass)", [name])
+        whole, found, condition = text.partition(" WHERE ")
+        narrower = f'"index" <> {index}' + (f" AND ({condition})" if found else "")
+        self.sql(f"ALTER INDEX {name} RENAME TO honest")
+        self.sql(f"{whole} WHERE {narrower}")
+        self.sql("SET allow_system_table_mods = on")
+        self.sql(
+            "UPDATE pg_index SET indpred = "
+            "(SELECT indpred FROM pg_index WHERE indexrelid = 'honest'::regclass) "
+            "WHERE indexrelid = ?::regclass",
+            [name],
+        )
+        self.sql("DROP INDEX honest")
+
+    def replace_by_endless_view(self, table: str) -> None:
+        columns = ", ".join(f'n AS "{name}"' for name in self.backend.columns(table))
+        self.sql(f"DROP TABLE {table} CASCADE")
+        self.sql(
+            f"CREATE VIEW {table} AS WITH RECURSIVE r(n) AS "
+            f"(SELECT 0::bigint UNION ALL SELECT n + 1 FROM r) SELECT {columns} FROM r"
         )
 
 

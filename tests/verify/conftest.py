@@ -15,7 +15,9 @@ from audit.tlog.keys import Ed25519Signer
 from audit.verify.findings import Report
 from audit.verify.policy import Policy
 from audit.verify.verifier import verify
-from tests.verify.attacker import SqliteAttacker
+from tests.backends import Backend, PostgresqlBackend, SqliteBackend, new_backend
+from tests.services.postgres import PostgresServer
+from tests.verify.attacker import Attacker, PostgresqlAttacker, SqliteAttacker
 
 ORIGIN = "example.com/verify"
 SIGNER = Ed25519Signer.from_seed(ORIGIN, bytes(range(32)))
@@ -53,11 +55,9 @@ def schema_messages() -> list[Message]:
     return [Message(encode_event(schema_event(text))) for text in schemas]
 
 
-@pytest.fixture(scope="session")
-def ledger_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ledger of two batches and a few single entries: two full tiles, several checkpoints."""
-    path = tmp_path_factory.mktemp("ledger") / "audit.db"
-    store = open_store(f"sqlite:///{path}", create=True)
+def fill(url: str) -> None:
+    """Make a ledger of two batches and a few single entries: two full tiles, and checkpoints."""
+    store = open_store(url, create=True)
     store.create(ORIGIN, SIGNER)
     store.append(0, schema_messages(), SIGNER)
     store.append(0, [message(n, signed=n % 100 == 3) for n in range(FIRST_BATCH)], SIGNER)
@@ -69,17 +69,39 @@ def ledger_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for n in range(SINGLE):
         store.append(0, [message(10_000 + n)], SIGNER)
     store.close()
+
+
+@pytest.fixture(scope="session")
+def ledger_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ledger in an SQLite file."""
+    path = tmp_path_factory.mktemp("ledger") / "audit.db"
+    fill(f"sqlite:///{path}")
     return path
+
+
+@pytest.fixture(scope="session")
+def ledger_schema(postgres_server: PostgresServer) -> str:
+    """The ledger in a schema of a PostgreSQL server; its name."""
+    backend = PostgresqlBackend(postgres_server.new_database())
+    fill(backend.url)
+    backend.close()
+    return backend.schema
 
 
 class Ledger:
     """A copy of the ledger that may be attacked."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.url = f"sqlite:///{path}"
-        self.attacker = SqliteAttacker(path)
-        self.size = self.attacker.size()
+    def __init__(self, backend: Backend, attacker: Attacker) -> None:
+        self.backend = backend
+        self.url = backend.url
+        self.attacker = attacker
+        self.size = attacker.size()
+
+    @property
+    def path(self) -> Path:
+        """The file, of an SQLite ledger."""
+        assert isinstance(self.backend, SqliteBackend)
+        return self.backend.path
 
     def verify(
         self,
@@ -92,11 +114,25 @@ class Ledger:
             return verify(reader, policy, checkpoints, from_index, progress)
 
 
+def in_file(ledger_file: Path, folder: Path) -> Ledger:
+    """A copy of the SQLite ledger."""
+    backend = SqliteBackend(folder)
+    shutil.copy(ledger_file, backend.path)
+    return Ledger(backend, SqliteAttacker(backend.path))
+
+
+def in_schema(ledger_schema: str, request: pytest.FixtureRequest, folder: Path) -> Ledger:
+    """A copy of the PostgreSQL ledger."""
+    backend = new_backend(PostgresqlBackend.name, request, folder)
+    assert isinstance(backend, PostgresqlBackend)
+    backend.copy(ledger_schema)
+    return Ledger(backend, PostgresqlAttacker(backend))
+
+
 @pytest.fixture
 def ledger(ledger_file: Path, tmp_path: Path) -> Ledger:
     """An untouched copy, guards included."""
-    shutil.copy(ledger_file, tmp_path / "audit.db")
-    return Ledger(tmp_path / "audit.db")
+    return in_file(ledger_file, tmp_path)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ SOURCES = [
 ]
 KNOWN = TAMPERED.keys() | CANNOT_TELL.keys() | WARNINGS.keys()
 FROM_THE_STORE = {
-    *("guard_changed", "guard_missing", "guard_unknown"),
+    *("guard_changed", "guard_missing", "guard_open", "guard_unknown"),
     *("index_differs", "schema_changed", "table_replaced"),
 }
 

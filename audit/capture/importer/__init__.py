@@ -3,5 +3,6 @@
 from audit.capture.importer.load import import_file
 from audit.capture.importer.ready import import_events
 from audit.capture.importer.sealing import ImportResult
+from audit.capture.importer.target import KafkaTarget
 
-__all__ = ["ImportResult", "import_events", "import_file"]
+__all__ = ["ImportResult", "KafkaTarget", "import_events", "import_file"]

@@ -6,6 +6,7 @@ key is read either for all keys at once or key by key, whichever is less work.
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
 
 from audit.errors import FormatError, NotFound, StoreCorrupt, Unavailable
@@ -51,15 +52,21 @@ class KnownKeys:
             self._scan(reader, cut)
 
     def _scan(self, reader: Reader, cut: Cut) -> None:
-        unsure: set[str] = set()
+        # Only a replay knows how the entries of several logs follow each other.
+        unsure: set[str] | None = set() if len(cut.sizes) == 1 else None
         for log, size in cut.sizes.items():
             for index, leaf in reader.entity(log, self._entity_type, None, size):
                 self._take(log, index, leaf, unsure)
-        for key in unsure:
-            self._look_up(key)
+        if unsure is None:
+            with suppress(NotFound):
+                for key, _ in dataset(reader, self._entity_type, cut).rows():
+                    self.set_there(key, True)
+        else:
+            for key in unsure:
+                self._look_up(key)
         self._steps = None
 
-    def _take(self, log: int, index: int, leaf: bytes, unsure: set[str]) -> None:
+    def _take(self, log: int, index: int, leaf: bytes, unsure: set[str] | None) -> None:
         try:
             record = read_record(log, leaf)
         except FormatError as error:
@@ -69,6 +76,8 @@ class KnownKeys:
             return
         if event.source == self._source:
             self._db.execute("INSERT OR IGNORE INTO ids VALUES (?)", (event.event_id,))
+        if unsure is None:
+            return
         if event.type == "data.truncate":
             self._db.execute("UPDATE keys SET there = 0")
         elif event.entity_key is not None and event.type.startswith("data."):

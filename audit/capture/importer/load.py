@@ -23,9 +23,11 @@ from audit.capture.importer.known import KnownKeys, RowsNow, disk_trouble
 from audit.capture.importer.sealing import Batches, ImportResult
 from audit.capture.importer.source import Progress, Source, located
 from audit.capture.importer.tables import Key, Table, TableRow
+from audit.capture.importer.target import KafkaTarget, target_of
 from audit.errors import InvalidInput
 from audit.event.build import data_event, new_event_id
 from audit.event.values import dumps
+from audit.store.contract import Reader
 
 CSV = "csv"
 JSONL = "jsonl"
@@ -53,7 +55,7 @@ class _Task(NamedTuple):
 
 
 def import_file(
-    ledger: EmbeddedLedger,
+    ledger: EmbeddedLedger | KafkaTarget,
     path_or_stream: str | os.PathLike[str] | BinaryIO,
     *,
     entity: str,
@@ -72,19 +74,21 @@ def import_file(
     strings and integers; a CSV file has strings). `valid_time`: a column of RFC 3339 times or
     dates; null means none. `snapshot`: the file is the full state of the dataset, so that rows that
     are not in it are deleted. `format`: csv, jsonl or parquet, when the file's ending does not say.
-    `progress`: called with bytes done and in total. Raises InvalidInput and LimitExceeded with the
-    file's line, NotFound, Unavailable,
-    StoreCorrupt.
+    `progress`: called with bytes done and in total. With a topic, which rows are there is what its
+    consumer has sealed by now. Raises InvalidInput and LimitExceeded with the file's line,
+    NotFound, Unavailable, StoreCorrupt.
     """
+    target = target_of(ledger)
+    state = target.state()
     with Source(path_or_stream, progress) as opened:
         table = _table(opened, format, key, valid_time)
         transaction_id = new_event_id() if snapshot else None
         task = _Task(entity, source, actor, reason, transaction_id)
-        batches = Batches(ledger)
+        batches = Batches(target)
         load = _load_snapshot if snapshot else _load_rows
         try:
             with batches.telling():
-                load(ledger, opened, table, task, batches)
+                load(state, opened, table, task, batches)
                 batches.seal()
         except sqlite3.Error as error:
             raise disk_trouble(error) from None
@@ -110,11 +114,9 @@ def _table(source: Source, format: str | None, key: Key, valid_time: str | None)
     raise InvalidInput(f"{said} is none of csv, jsonl, parquet; say --format")
 
 
-def _load_rows(
-    ledger: EmbeddedLedger, source: Source, table: Table, task: _Task, batches: Batches
-) -> None:
+def _load_rows(state: Reader, source: Source, table: Table, task: _Task, batches: Batches) -> None:
     source.passes = 2
-    known = KnownKeys(ledger.store, task.entity, task.source, table.check())
+    known = KnownKeys(state, task.entity, task.source, table.check())
     try:
         for row in table.rows():
             with located(row.place):
@@ -142,11 +144,11 @@ def _event_id(row: TableRow, task: _Task, occurrence: Callable[[bytes], int]) ->
 
 
 def _load_snapshot(
-    ledger: EmbeddedLedger, source: Source, table: Table, task: _Task, batches: Batches
+    state: Reader, source: Source, table: Table, task: _Task, batches: Batches
 ) -> None:
     source.passes = 2
     table.check()  # half a snapshot would delete what the other half has
-    rows_now = RowsNow(ledger.store, task.entity)
+    rows_now = RowsNow(state, task.entity)
     try:
         for row in table.rows():
             with located(row.place):

@@ -7,16 +7,17 @@ from audit.capture.embedded import EmbeddedLedger
 from audit.capture.importer.jsonl_table import json_lines
 from audit.capture.importer.sealing import Batches, ImportResult
 from audit.capture.importer.source import Progress, Source, located
+from audit.capture.importer.target import KafkaTarget, target_of
 from audit.errors import FormatError
 from audit.event.jsonform import event_from_json
 from audit.event.schema import SchemaBook
 from audit.event.types import SCHEMA
 from audit.log.record import read_record
-from audit.store.contract import LOG_OF_THE_LEDGER, Reader
+from audit.store.contract import Reader
 
 
 def import_events(
-    ledger: EmbeddedLedger,
+    ledger: EmbeddedLedger | KafkaTarget,
     path_or_stream: str | os.PathLike[str] | BinaryIO,
     *,
     source: str = "cli",
@@ -29,8 +30,9 @@ def import_events(
     conflict. A bad line stops the import with its number; what was sealed before stays. Raises
     InvalidInput, LimitExceeded, NotFound, Unavailable, StoreCorrupt.
     """
-    batches = Batches(ledger)
-    book = _book(ledger.store)
+    target = target_of(ledger)
+    batches = Batches(target)
+    book = _book(target.known)
     with Source(path_or_stream, progress) as opened:
         with batches.telling():
             for place, obj in json_lines(opened):
@@ -44,14 +46,17 @@ def import_events(
         return batches.result()
 
 
-def _book(reader: Reader) -> SchemaBook:
+def _book(reader: Reader | None) -> SchemaBook:
     """The schemas that the ledger has, for events that name one."""
     book = SchemaBook.with_builtins()
-    for _, leaf in reader.special(LOG_OF_THE_LEDGER):
-        try:
-            event = read_record(LOG_OF_THE_LEDGER, leaf).event
-        except FormatError:
-            continue
-        if event is not None and event.type == SCHEMA:
-            book.add(event.payload)
+    if reader is None:
+        return book
+    for log in [info.log for info in reader.logs()]:
+        for _, leaf in reader.special(log):
+            try:
+                event = read_record(log, leaf).event
+            except FormatError:
+                continue
+            if event is not None and event.type == SCHEMA:
+                book.add(event.payload)
     return book

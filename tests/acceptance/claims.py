@@ -1,0 +1,116 @@
+"""What `audit demo` claims, whatever store and bus its story goes through."""
+
+import contextlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from click.testing import CliRunner, Result
+
+from audit.cli.app import app
+
+AUDIT = [sys.executable, "-m", "audit"]
+TAMPER_CHAPTER = "Now somebody tampers"
+
+
+class Told(NamedTuple):
+    """The folder of one demo, all that it printed, and the URL of its store if it was given one."""
+
+    folder: Path
+    text: str
+    store: str | None = None
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What it says to export before anything is tried."""
+        lines = re.findall(r"^    export (\w+)=(.*)$", self.text, re.MULTILINE)
+        return {name: shlex.split(value)[0] for name, value in lines}
+
+    def audit(self, *args: str) -> Result:
+        """Run a command as its reader would, in the folder and with its settings."""
+        # What it shows of the store has no password.
+        store = {} if self.store is None else {"AUDIT_STORE": self.store}
+        with contextlib.chdir(self.folder):
+            return CliRunner(env=self.settings | store).invoke(app, args)
+
+
+def tell(home: Path, store: str | None = None, bus: str | None = None, **env: str) -> Told:
+    """Run a demo in the folder `story`; nothing else may appear in its surroundings."""
+    given = {"--store": store, "--bus": bus}
+    options = [word for name, url in given.items() if url for word in (name, url)]
+    done = subprocess.run(
+        [*AUDIT, "demo", "--dir", "story", *options],
+        cwd=home,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout[-3000:]
+    assert [path.name for path in home.iterdir()] == ["story"]
+    return Told(home / "story", done.stdout, store)
+
+
+class Claims:
+    """The claims, as tests. A subclass gives the fixture `told`.
+
+    `refusals`: how often the tampering is met besides by verifying.
+    """
+
+    refusals = 0
+
+    def test_every_step_is_headed_and_shows_its_command(self, told: Told) -> None:
+        numbers = re.findall(r"^(\d+)  \S", told.text, re.MULTILINE)
+        assert numbers == [str(number) for number in range(1, len(numbers) + 1)]
+        commands = set(re.findall(r"^\$ audit ([a-z]+)", told.text, re.MULTILINE))
+        assert commands >= {
+            *("init", "import", "key", "emit", "history", "show", "replay", "predictions"),
+            *("blame", "diff", "verify", "prove"),
+        }
+
+    def test_the_events_are_signed_and_checked(self, told: Told) -> None:
+        chapter = told.text[: told.text.index("A model is trained")]
+        assert len(re.findall(r"^SIGNED BY +producer crm +VALID", chapter, re.MULTILINE)) == 1
+        assert len(re.findall(r"^ +log demo\.example\S* +VALID", chapter, re.MULTILINE)) == 1
+
+    def test_customer_003_on_both_axes(self, told: Told) -> None:
+        found = re.findall(r"^(1003|1008),\w+,003,.*?,([^,\n]*)$", told.text, re.MULTILINE)
+        assert found == [
+            ("1003", "Late (30 days)"),
+            ("1003", "Late (30 days)"),
+            ("1008", "Paid Off"),
+            ("1003", "Current"),
+        ]
+
+    def test_the_correction_changed_one_field_alone(self, told: Told) -> None:
+        diff = re.search(r"^\$ audit diff .*\n((?:.+\n)*)", told.text, re.MULTILINE)
+        assert diff is not None
+        assert diff[1] == "~ 1003\n    PaymentStatus: Late (30 days) -> Current\n"
+
+    def test_the_prediction_is_identical(self, told: Told) -> None:
+        assert re.search(r"^OUTPUT +IDENTICAL$", told.text, re.MULTILINE)
+        assert re.search(r"^INTEGRITY +VERIFIED$", told.text, re.MULTILINE)
+
+    def test_the_three_attacks_are_found_and_located(self, told: Told) -> None:
+        story = told.text[told.text.index(TAMPER_CHAPTER) :]
+        words = " ".join(story.split())
+        verdicts = re.findall(r"^(OK|TAMPERED): ", story, re.MULTILINE)
+        # Edited, deleted, rewritten: flawless by itself, and caught by what was kept.
+        assert verdicts == ["TAMPERED", "TAMPERED", "OK", "TAMPERED"]
+        inquiry = re.search(r"Entry (?:\d+/)?(\d+) is inquiry", words)
+        correction = re.search(r"the correction, entry (?:\d+/)?(\d+), never", words)
+        assert inquiry is not None and correction is not None
+        located = re.findall(r"FIRST BAD ENTRY (\d+)", story)
+        assert located == [inquiry[1], inquiry[1], correction[1]]
+        assert story.count("(exit code 1)") == 3 + self.refusals
+
+    def test_the_ledger_stays_and_still_verifies(self, told: Told) -> None:
+        assert str(told.folder) in told.text.splitlines()[-1]
+        lines = re.findall(r"^    (audit .*?)(?: +#.*)?$", told.text, re.MULTILINE)
+        bundle = next(line for line in lines if "bundle" in line).split()[-1]
+        for line in ["audit verify", *lines, f"audit verify {bundle}"]:
+            tried = told.audit(*line.split()[1:])
+            assert tried.exit_code == 0, f"{line}\n{tried.output}"
