@@ -8,9 +8,9 @@ believed here. AUDIT_BUS says where Kafka is, AUDIT_POLICY where the policy (def
 """
 
 import os
-import re
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 from audit.errors import AuditError, InvalidInput, NotFound, Unavailable
 from audit.kafka.address import parse_address
@@ -19,6 +19,8 @@ from audit.verify.policy import Policy
 
 DEFAULT_POLICY = "audit.policy"
 SUFFIX = ".checkpoint"
+READABLE = 0o644
+"""Checkpoints are no secret: the more people have one, the better."""
 
 
 def main(arguments: list[str]) -> int:
@@ -41,10 +43,11 @@ def main(arguments: list[str]) -> int:
 
 def _keep(folder: Path, origin: str, note: bytes) -> Path:
     """Write one file, whole or not at all; an older one of the same log is replaced."""
-    path = folder / (re.sub(r"[^A-Za-z0-9.-]", "_", origin) + SUFFIX)
+    path = folder / (quote(origin, safe="") + SUFFIX)
     new = path.with_suffix(".new")
     try:
         new.write_bytes(note)
+        new.chmod(READABLE)
         new.replace(path)
     except OSError as error:
         raise Unavailable(f"cannot write {path}: {error.strerror}") from None

@@ -231,6 +231,8 @@ class PostgresqlBackend(Backend):
         def visit(node: dict[str, Any]) -> None:
             if "Scan" in node["Node Type"] and "Function" not in node["Node Type"]:
                 condition = node.get("Index Cond", "")
+                if node.get("Scan Direction") == "Backward":
+                    condition += " and the last by index"
                 if node["Node Type"] == "Seq Scan":
                     found.append(("", ""))
                 elif node["Node Type"] != "Bitmap Heap Scan":

@@ -1,20 +1,30 @@
 """The README's blocks are run, in order, in one empty folder, and print what it shows.
 
 What differs from run to run (times, ids, hashes, keys, sizes of new files) is masked on both sides;
-a line `...` stands for any lines. `UPDATE_README=1` writes what was printed into the README.
+a line `...` stands for any lines. `UPDATE_README=1` writes what was printed, where it differs from
+what is shown, into the README. The block of the cluster runs on a real Kafka and PostgreSQL.
 """
 
 import os
 import re
+import secrets
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.services.kafka import KafkaServer
+from tests.services.postgres import PostgresServer
+
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"(?<!<!-- cluster -->\n)^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
+CLUSTER = re.compile(r"<!-- cluster -->\n```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CLUSTER_BUS = "kafka://localhost:9092/audit.events"
+CLUSTER_STORE = "postgresql://audit@localhost/audit"
 TIMEOUT_S = 120
 
 MASKS = [
@@ -53,8 +63,8 @@ def commands(block: str) -> list[tuple[str, str]]:
     return found
 
 
-def run(command: str, folder: Path) -> str:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("AUDIT_")}
+def run(command: str, folder: Path, **settings: str) -> str:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("AUDIT_")} | settings
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     environment["COLUMNS"] = "100"
     done = subprocess.run(
@@ -92,12 +102,38 @@ def test_the_readme_shows_what_is_printed(tmp_path: Path) -> None:
         fresh = ""
         for command, shown in commands(block):
             printed = run(command, tmp_path)
-            fresh += f"$ {command}\n" + (f"{printed}\n" if printed else "")
             if not matches(shown, printed):
                 wrong.append(f"$ {command}\nshown:\n{shown}\nprinted:\n{printed}")
+                shown = printed
+            fresh += f"$ {command}\n" + (f"{shown}\n" if shown else "")
         if os.environ.get("UPDATE_README"):
             text = text.replace(block, fresh)
     if os.environ.get("UPDATE_README"):
         README.write_text(text)
+        return
+    assert not wrong, "\n\n".join(wrong)
+
+
+@pytest.mark.slow
+def test_the_readme_shows_what_a_cluster_prints(
+    kafka_server: KafkaServer, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    text = README.read_text()
+    block = CLUSTER.search(text)
+    assert block is not None
+    topic = f"audit.events.{secrets.token_hex(2)}"
+    bus, store = kafka_server.url(topic), postgres_server.new_database()
+    settings = {"AUDIT_BUS": bus, "AUDIT_STORE": store, "XDG_STATE_HOME": str(tmp_path)}
+    wrong, fresh = [], ""
+    for command, shown in commands(block[1]):
+        printed = run(command.replace(CLUSTER_BUS, bus), tmp_path, **settings)
+        printed = printed.replace(bus, CLUSTER_BUS).replace(store, CLUSTER_STORE)
+        printed = printed.replace(topic, "audit.events")
+        if not matches(shown, printed):
+            wrong.append(f"$ {command}\nshown:\n{shown}\nprinted:\n{printed}")
+            shown = printed
+        fresh += f"$ {command}\n" + (f"{shown}\n" if shown else "")
+    if os.environ.get("UPDATE_README"):
+        README.write_text(text.replace(block[1], fresh))
         return
     assert not wrong, "\n\n".join(wrong)

@@ -15,12 +15,13 @@ from audit.store.contract import Status
 class Destination(Protocol):
     """Takes groups of messages, in order. One thread uses it.
 
-    `name` stands in the spool's files: what waits there goes nowhere else. `longest_pause_s` is
-    waited at most before it is tried again, and `close_s` at most for the end (None: as long as it
-    answers).
+    `name` stands in the spool's files: what waits there goes nowhere else. `does` is the word for
+    delivering. `longest_pause_s` is waited at most before it is tried again, and `close_s` at most
+    for the end (None: as long as it answers).
     """
 
     name: str
+    does: str
     longest_pause_s: float
     close_s: float | None
 
@@ -56,6 +57,7 @@ class Destination(Protocol):
 class LedgerDestination:
     """A ledger that this process appends to: delivered means sealed."""
 
+    does = "seals"
     longest_pause_s = 30.0
     close_s: float | None = None
 

@@ -81,6 +81,7 @@ class KafkaSender:
     What the log makes of the events (sealed, duplicate, conflict) only the consumer knows.
     """
 
+    does = "sends"
     longest_pause_s = 5.0
     close_s: float | None = CLOSE_S
 

@@ -50,7 +50,11 @@ class Sealer:
 
         `settles`: while the destination is away, a synced spool is good enough for `flush`.
         """
-        self.backlog = Backlog(folder, destination.name, producer_id, _log.error)
+        try:
+            self.backlog = Backlog(folder, destination.name, producer_id, _log.error)
+        except BaseException:
+            destination.close()
+            raise
         self.counts = dict.fromkeys(Status, 0)
         self.delivered = 0
         self.error: AuditError | None = None
@@ -69,6 +73,7 @@ class Sealer:
         # Draining what dead processes left is asked for at the start and once more at the end.
         self._drain_wanted = 1
         self._drain_done = 0
+        self._closing = False
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="audit-sealer", daemon=True)
         self._thread.start()
@@ -143,14 +148,17 @@ class Sealer:
         if not count:
             return type(cause)(reason)
         events = "1 event waits" if count == 1 else f"{count:,} events wait"
-        place = f"{events} in {self.backlog.path}"
-        return type(cause)(f"{reason}\n{place}; the next writer delivers what waits there")
+        later = f"the next writer {self._destination.does} what waits there"
+        if self._settles and not self._closing:
+            later = "they go when it is back"
+        return type(cause)(f"{reason}\n{events} in {self.backlog.path}; {later}")
 
     def _say(self, error: AuditError, always: bool) -> None:
         """Log why events wait: once for each outage, and whenever a caller must know."""
         text = str(error).replace("\n", "; ")
-        if text != self._said and (always or not self._said):
-            self._said = text
+        what = text.rpartition("; ")[0] or text  # a flush and the end after it say the same
+        if what != self._said and (always or not self._said):
+            self._said = what
             _log.warning("%s", text)
 
     def close(self, timeout_s: float | None = None) -> None:
@@ -160,6 +168,7 @@ class Sealer:
         """
         if timeout_s is None:
             timeout_s = self.close_s
+        self._closing = True
         # Processes forked from this one may have ended since, with events in their spools.
         self._drain_wanted += 1
         try:
@@ -168,7 +177,7 @@ class Sealer:
             self.retire()
             if self._thread is not threading.current_thread():
                 # While it waits for an answer it holds nothing but what is safe in the spool.
-                left = self._settles and self.backlog.waiting
+                left = self._settles and (self.error or self.backlog.waiting)
                 self._thread.join(LEAVE_S if left else timeout_s)
 
     def retire(self) -> None:

@@ -91,11 +91,9 @@ def emit(
         if operation == "update":
             given.update(full=full, before=known)
         event_id = _emit(emitter, operation, (entity, key), fields, given)
-        emitter.flush()
-        conflicts, producer_id = emitter.conflicts, emitter.producer_id
     if is_kafka(bus):
         return _show_sent(event_id, not emitter.waiting, as_json)
-    if conflicts:
+    if emitter.conflicts:
         raise InvalidInput(
             f"the id {event_id} belongs to another event of {source}: this one is not recorded "
             "under it\nwhat was sent is kept: see `audit quarantine list`"
@@ -107,7 +105,7 @@ def emit(
     log, index = ledger.reader.find_event(event_id, source)[0]
     event = ledger.entry(f"{log}/{index}").event
     # The first copy of a repeated event was sent by another emitter than this one.
-    duplicate = event is None or event.producer_id != producer_id
+    duplicate = event is None or event.producer_id != emitter.producer_id
     write_json({"event_id": event_id, "log": log, "index": index, "duplicate": duplicate})
 
 

@@ -194,4 +194,4 @@ def retry(
         return
     write_block((f"{outcome.log}/{outcome.index}", outcome.words) for outcome in outcomes)
     if refused and every:
-        note(f"{refused:,} stay quarantined")
+        note(f"{refused:,} stay{'s'[refused > 1 :]} quarantined")

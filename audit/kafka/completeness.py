@@ -20,8 +20,13 @@ from audit.kafka.transport import Consumer, Offsets
 from audit.log.entry import Kind, decode_entry
 from audit.log.source import newest_position
 from audit.store.contract import LOG_OF_THE_LEDGER, LogInfo, Reader
-from audit.verify.findings import Notes
-from audit.verify.source_compare import Message, SourceCompare, Unframe, next_offset_of
+from audit.verify.source_compare import (
+    Message,
+    SourceCompare,
+    Unframe,
+    next_offset_of,
+    without_log,
+)
 from audit.verify.source_report import PartitionReport
 
 ACCEPTED_TYPE = "source.accepted"
@@ -64,7 +69,8 @@ class Lag(NamedTuple):
                 f"the log has read up to {self.next_offset:,}, the broker has it only up to "
                 f"{self.end:,}: the topic was made anew, or lost data"
             )
-        words = "caught up" if not self.waiting else f"{self.waiting:,} offsets behind"
+        count = self.waiting
+        words = f"{count:,} offset{'' if count == 1 else 's'} behind" if count else "caught up"
         if self.log is None:
             return f"no log of it yet, {words}"
         if self.first > self.next_offset:
@@ -131,7 +137,7 @@ def compare(
                 lag.next_offset,
             )
             if info is None:
-                reports.append(_without_log(report))
+                reports.append(without_log(report))
                 continue
             compared = SourceCompare(reader, info, report, unframe, counted.tick)
             if another is not None:
@@ -162,20 +168,6 @@ def _another_topic(address: KafkaAddress, reader: Reader) -> str | None:
 
 def _comparable(lag: Lag) -> int:
     return max(0, min(lag.end, lag.next_offset) - lag.first)
-
-
-def _without_log(report: PartitionReport) -> PartitionReport:
-    report.waiting = report.end - report.first
-    if report.waiting:
-        warnings = Notes()
-        warnings.add(
-            "source_unread",
-            None,
-            f"{report.topic}/{report.partition} holds {report.waiting:,} offsets and has no log "
-            "yet: start a consumer",
-        )
-        report.warnings = warnings.listed()
-    return report
 
 
 def _logs_of(reader: Reader, topic: str) -> dict[int, LogInfo]:

@@ -24,6 +24,7 @@ from kafka.structs import OffsetAndMetadata
 from audit.errors import AuditError, InvalidInput, Unavailable
 from audit.kafka.address import KafkaAddress
 from audit.kafka.kafka_python_link import describe_topic, open_client, translated
+from audit.kafka.kafka_python_mends import free_resumed, keep_joined
 from audit.kafka.kafka_python_records import fast_records
 from audit.kafka.translate import no_answer, one_line, out_of_range, signature_of
 from audit.kafka.transport import Callback, Committed, Fetched, Offsets
@@ -115,6 +116,7 @@ class KafkaPythonConsumer:
             allow_auto_create_topics=False,
             metrics_enabled=False,
         )
+        keep_joined(self._client)
         fast = fast_records()
         self._is_fast = fast is not None and hasattr(self._client, "_fetcher")
         if self._is_fast:
@@ -237,24 +239,11 @@ class KafkaPythonConsumer:
         deadline = time.monotonic() + timeout_s
         while True:
             left = max(0.0, deadline - time.monotonic())
-            self._free_resumed()
+            free_resumed(self._client)
             found = self._client.poll(int(min(left, TURN_S) * 1000), max_messages)
             news = self._listener is not None and self._listener.events
             if found or news or left <= TURN_S:
                 return cast(Mapping[Any, Sequence[Any]], found)
-
-    def _free_resumed(self) -> None:
-        """Let the fetcher go on with what it parked of partitions that were paused and resumed.
-
-        kafka-python 3.0.12 takes parked records up again only when its one slot for the records
-        at hand is None; but a used-up part stays in that slot, and new empty answers replace it,
-        so a partition that was paused with records at hand would stand still for ever.
-        """
-        fetcher = getattr(self._client, "_fetcher", None)
-        if getattr(fetcher, "_paused_partition_records", None) and not getattr(
-            fetcher, "_next_partition_records", None
-        ):
-            fetcher._next_partition_records = None
 
     def _place(self, partition: int) -> Any:
         if partition not in self._held:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg import conninfo
 from psycopg.pq import Format
+from psycopg.types.string import BytesBinaryDumper
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import InvalidatePoolError
@@ -223,6 +224,8 @@ def _connect(address: PostgresqlAddress, writing: bool) -> psycopg.Connection[An
                 "ELSE pg_catalog.current_setting('synchronous_commit') END, false)"
             )
         connection.execute(f"SELECT {calls}".encode())
+        # COPY finds it by the type's number; otherwise it takes a slow one, for another class.
+        connection.adapters.register_dumper(bytes, BytesBinaryDumper)
         connection.autocommit = False
     except BaseException as error:
         connection.close()

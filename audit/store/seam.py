@@ -110,3 +110,8 @@ def byte_column(value: object) -> bytes:
     if type(value) is not bytes:
         raise StoreCorrupt(f"a byte column holds {type(value).__name__}; run `audit verify`")
     return value
+
+
+def storable(text: str) -> bool:
+    """False for what no text column holds, so that no row has it: not UTF-8, or with U+0000."""
+    return "\x00" not in text and not any("\ud800" <= char <= "\udfff" for char in text)

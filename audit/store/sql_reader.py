@@ -21,7 +21,7 @@ from audit.store.contract import (
     StoredTile,
 )
 from audit.store.database import Database
-from audit.store.seam import byte_column, translate
+from audit.store.seam import byte_column, storable, translate
 from audit.store.soundness import defects, refuse
 from audit.tlog.hashing import HASH_BYTES, leaf_hash
 from audit.tlog.merkle import TILE_WIDTH, HashSource
@@ -176,7 +176,7 @@ class SqlReader:
         start: int = 0,
     ) -> Iterator[Located]:
         """See `contract.Reader.entity`."""
-        if not _can_be_stored(entity_type):
+        if not storable(entity_type):
             return iter(())
         where = [_entries.log == log, _entries.entity_type == entity_type]
         if entity_key is not None:
@@ -187,7 +187,7 @@ class SqlReader:
 
     def keyless(self, log: int, entity_type: str, stop: int | None = None) -> Iterator[Located]:
         """See `contract.Reader.keyless`."""
-        if not _can_be_stored(entity_type):
+        if not storable(entity_type):
             return iter(())
         where = [_entries.log == log, _entries.entity_type == entity_type]
         return self._found(log, [*where, _entries.entity_key.is_(None)], stop)
@@ -208,7 +208,7 @@ class SqlReader:
 
     def entity_keys(self, log: int, entity_type: str, stop: int | None = None) -> Iterator[str]:
         """See `contract.Reader.entity_keys`."""
-        if not _can_be_stored(entity_type):
+        if not storable(entity_type):
             return
         query = (
             select(_entries.entity_key)
@@ -396,8 +396,3 @@ class SqlReader:
     ) -> None:
         """Close."""
         self.close()
-
-
-def _can_be_stored(text: str) -> bool:
-    """False for what no text column holds, so that no row has it: not UTF-8, or with U+0000."""
-    return "\x00" not in text and not any("\ud800" <= char <= "\udfff" for char in text)

@@ -55,6 +55,10 @@ def _wal(path: Path) -> Path:
 
 
 def _require_header(path: Path) -> None:
+    if _wal(path).exists():
+        # Somebody may have it open, perhaps this process: to close a file drops all locks that the
+        # process has on it (POSIX), SQLite's too, and then another process may remove the WAL.
+        return
     try:
         with path.open("rb") as file:
             head = file.read(len(_HEADER))

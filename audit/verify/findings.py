@@ -118,6 +118,8 @@ class LogReport:
     """Stored checkpoints that were checked and agree."""
     external_checkpoints: int = 0
     """Checkpoints from elsewhere that were checked and agree."""
+    stated_heads: int = 0
+    """Heads that log 0 states of this log, and that agree."""
     entries: int | None = None
     """Entries that were looked at, when not all of the log's: in a bundle, a receipt."""
     source: "PartitionReport | None" = None
@@ -135,6 +137,7 @@ class LogReport:
             "entries": self.size - self.first_index if self.entries is None else self.entries,
             "checkpoints": self.checkpoints,
             "external_checkpoints": self.external_checkpoints,
+            "stated_heads": self.stated_heads,
             "producer_signatures": self.producer_signatures.to_json(),
             "source": None if self.source is None else self.source.to_json(),
             "findings": [finding.to_json() for finding in self.findings],

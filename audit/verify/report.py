@@ -64,6 +64,8 @@ def _signed(log: LogReport) -> str:
     words = f"{which}, by {_count(log.checkpoints, 'stored checkpoint')}"
     if log.external_checkpoints:
         words += f" and {_count(log.external_checkpoints, 'checkpoint')} from elsewhere"
+    if log.stated_heads:
+        words += f"; {_count(log.stated_heads, 'head')} in log 0 agree{'s'[log.stated_heads > 1 :]}"
     return words
 
 

@@ -76,6 +76,21 @@ def next_offset_of(reader: Reader, info: LogInfo, topic: str, partition: int) ->
     return position.next_offset
 
 
+def without_log(report: PartitionReport) -> PartitionReport:
+    """The report of a partition that the ledger has no log of yet."""
+    report.waiting = report.end - report.first
+    if report.waiting:
+        warnings = Notes()
+        warnings.add(
+            "source_unread",
+            None,
+            f"{report.topic}/{report.partition} holds {report.waiting:,} offsets and has no log "
+            "yet: start a consumer",
+        )
+        report.warnings = warnings.listed()
+    return report
+
+
 class SourceCompare:
     """One log and its partition. `first`, `end`: what the broker keeps."""
 

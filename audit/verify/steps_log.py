@@ -295,4 +295,5 @@ class LogCheck:
             first_index=self.job.from_index,
             checkpoints=heads.agreeing if heads else 0,
             external_checkpoints=external,
+            stated_heads=heads.stated_agreeing if heads else 0,
         )

@@ -318,10 +318,12 @@ def test_while_the_broker_is_away(
         (file,) = [path for path in spool.iterdir() if path.name.startswith(emit.producer_id)]
         assert synced == [str(spool), str(file)]
         (line,) = [r.getMessage() for r in caplog.records if r.name == "audit.capture"]
-        assert "50 events wait in" in line and str(spool) in line and "\n" not in line
+        assert line.endswith(f"50 events wait in {file}; they go when it is back")
+        assert "\n" not in line
         emit.create("user", 50, {})
         caplog.clear()
     (line,) = [r.getMessage() for r in caplog.records if "51 events wait" in r.getMessage()]
+    assert line.endswith(".spool; the next writer sends what waits there")
     assert (emit.waiting, emit.delivered, len(names(spool))) == (51, 0, 2)
     assert all(record.levelno >= logging.WARNING for record in caplog.records)
 

@@ -140,7 +140,7 @@ def test_a_hundred_thousand_events_while_the_broker_is_away(
     assert sum(file.events for file in left) == count
     assert not any(file.alive for file in left)
     private_kafka.start()
-    with Emitter(bus, source="next") as emit:
+    with Emitter(f"{bus}?client=confluent", source="next") as emit:
         emit.flush()
         assert names(spool) == [f"{emit.producer_id}-000000.spool"]
     found = logs(bus)

@@ -164,7 +164,7 @@ def test_quarantine_lists_and_shows_what_was_not_accepted(cli: Cli) -> None:
     assert "EVENT_ID_CONFLICT" in shown.out and "data.create" in shown.out.replace("\n", "")
     assert cli("quarantine", "show", "HEAD", "--json").json == entry
     assert "not quarantined" in cli("quarantine", "show", "5", code=2).err
-    assert "later release" in cli("quarantine", "retry", code=2).err
+    assert "say --all" in cli("quarantine", "retry", code=2).err
     (log,) = cli("status", "--json").json["logs"]
     assert (log["events"], log["quarantined"], log["conflicts"]) == (1, 1, 1)
 

@@ -1,13 +1,7 @@
 """Helpers: events onto a real topic, consumers in this process or one of their own, and the log."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import closing
-from pathlib import Path
 
 from audit.event.build import data_event, schema_event
 from audit.event.envelope import decode_event, encode_event
@@ -21,8 +15,6 @@ from audit.store import open_reader
 from audit.tlog.keys import Signer
 from consumers.service import run
 from consumers.settings import Settings
-
-WAIT_S = 30.0
 
 
 def an_event(number: int, *, event_id: str | None = None, source: str = "crm") -> bytes:
@@ -82,49 +74,3 @@ def sizes(store: str) -> dict[int, int]:
     """The size of each log."""
     with open_reader(store) as reader:
         return {info.log: reader.size(info.log) for info in reader.logs()}
-
-
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    """Wait until something holds; it fails the test after half a minute."""
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"waited for {what}"
-        time.sleep(0.05)
-
-
-class Process:
-    """A consumer in a process of its own: `python -m consumers`."""
-
-    def __init__(self, folder: Path, bus: str, store: str, *options: str, **environ: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.log = folder / f"consumer-{len(list(folder.glob('consumer-*')))}.log"
-        command = [sys.executable, "-m", "consumers", "--bus", bus, "--store", store, *options]
-        with self.log.open("wb") as output:
-            self._process = subprocess.Popen(
-                command, stdout=output, stderr=output, cwd=folder, env={**os.environ, **environ}
-            )
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def said(self) -> str:
-        return self.log.read_text()
-
-    def tell(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
-
-    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send a signal, if it still runs; the exit code."""
-        if self._process.poll() is None:
-            self._process.send_signal(number)
-        return self.wait()
-
-    def wait(self) -> int:
-        return self._process.wait(WAIT_S)
-
-    def close(self) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()

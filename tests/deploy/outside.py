@@ -5,6 +5,7 @@ volumes, the files that are secrets, and the port on which it listens.
 """
 
 import os
+import re
 import subprocess
 import sys
 import urllib.error
@@ -39,6 +40,8 @@ class Outside:
             f"0.0.0.0:{HEALTH_PORT}": f"127.0.0.1:{port}",
             f"127.0.0.1:{HEALTH_PORT}": f"127.0.0.1:{port}",
         }
+        longest_first = sorted(self._names, key=len, reverse=True)
+        self._named = re.compile(rf"(?<![\w.-])(?:{'|'.join(map(re.escape, longest_first))})")
         for name in ("secrets", "key", "ledger", "backup", "bin"):
             (folder / name).mkdir()
         for name in load_yaml("compose.yaml")["secrets"]:
@@ -52,9 +55,7 @@ class Outside:
 
     def here(self, text: str) -> str:
         """A text of compose.yaml with what is replaced."""
-        for name, replacement in self._names.items():
-            text = text.replace(name, replacement)
-        return text
+        return self._named.sub(lambda match: self._names[match[0]], text)
 
     def environment(self, service: str, **settings: str) -> dict[str, str]:
         """What the container would have; `settings` stand for the file .env."""

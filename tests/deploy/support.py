@@ -127,6 +127,7 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _WORDS = {"and", "or", "unless", "bool", "offset", "inf", "nan"}
+_CALLED = {"(", "by", "without"}
 _GROUPING = {"by", "without", "on", "ignoring", "group_left", "group_right"}
 
 
@@ -154,7 +155,7 @@ def metrics_of(expression: str) -> dict[str, Labels]:
         following = parsed[at + 1][1] if at + 1 < len(parsed) else ""
         if text == "{":
             inside = "labels"
-        elif inside is None and kind == "name" and text in _GROUPING and following == "(":
+        elif inside is None and text in _GROUPING and following == "(":
             inside = "grouping"
         elif (text == "}" and inside == "labels") or (text == ")" and inside == "grouping"):
             inside = None
@@ -163,7 +164,7 @@ def metrics_of(expression: str) -> dict[str, Labels]:
         elif inside == "labels":
             assert last is not None, f"a selector without a metric in {expression!r}"
             found[last].add(text)
-        elif inside is None and following != "(" and text not in _WORDS | _GROUPING:
+        elif inside is None and text not in _WORDS and following not in _CALLED:
             last = text
             found.setdefault(text, set())
     return {name: frozenset(labels) for name, labels in found.items()}

@@ -63,7 +63,6 @@ WELL = {
     'attestory_broker_up{instance="a"}': "1x90",
     'attestory_refused_partitions{instance="a"}': "0x90",
     'attestory_guard_refusals_total{instance="a"}': "0x90",
-    'attestory_guard_doubts_total{instance="a"}': "0x90",
     'attestory_expired_offsets_total{instance="a"}': "0x90",
     'attestory_conflicts_total{instance="a"}': "0x90",
     'attestory_quarantined_total{instance="a"}': "7x90",
@@ -82,12 +81,11 @@ WELL = {
 """Series of one consumer in good health, a value each minute; quarantined is an old story."""
 
 ILL: dict[str, dict[str, str]] = {
-    "AttestoryStoreBehindItsCheckpoints": {
+    "AttestoryRollbackGuardRefuses": {
         "attestory_guard_refusals_total": "1x90",
         "attestory_refused_partitions": "1x90",
     },
     "AttestoryPartitionRefused": {"attestory_refused_partitions": "1x90"},
-    "AttestoryForeignCheckpoint": {"attestory_guard_doubts_total": "1x90"},
     "AttestoryOffsetsExpired": {"attestory_expired_offsets_total": "_x40 500x50"},
     "AttestoryConflictingEventIds": {"attestory_conflicts_total": "0x55 1x35"},
     "AttestoryNoConsumer": {"up": "1x50 _x40"},

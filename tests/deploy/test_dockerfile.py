@@ -4,8 +4,11 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
+import zipfile
 from fnmatch import fnmatch
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -112,6 +115,27 @@ def test_the_builder_sees_only_what_is_copied() -> None:
     refused = [line.removeprefix("**/") for line in patterns[1:] if not line.startswith("!")]
     for name in ("__pycache__", "entry.pyc"):
         assert any(fnmatch(name, pattern) for pattern in refused)
+
+
+@pytest.mark.slow
+def test_what_the_builder_sees_is_enough_for_the_wheel(tmp_path: Path) -> None:
+    tree = tmp_path / "build"
+    tree.mkdir()
+    for path in (path for copy in texts("COPY", 0) for path in sources(copy)):
+        source = DEPLOY.parent / path
+        if source.is_dir():
+            shutil.copytree(source, tree / path, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, tree / path)
+    # With the build backend at hand no network is needed.
+    isolation = ["--no-isolation"] if find_spec("hatchling") else []
+    command = [sys.executable, "-m", "build", "--wheel", *isolation, "--outdir", str(tmp_path)]
+    done = subprocess.run([*command, str(tree)], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    [wheel] = tmp_path.glob("attestory-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    assert {"audit/cli/main.py", "audit/schemas/event.v1.avsc", "consumers/service.py"} <= names
 
 
 @pytest.mark.skipif(shutil.which("hadolint") is None, reason="hadolint is not installed")

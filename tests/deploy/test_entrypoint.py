@@ -75,3 +75,19 @@ def test_a_secret_that_is_not_there_stops_it_with_its_name(
     done = run(shown, "status", PGPASSWORD_FILE=str(path))
     assert (done.returncode, done.stdout) == (3, "")
     assert "PGPASSWORD_FILE" in done.stderr and str(path) in done.stderr
+
+
+@pytest.mark.parametrize("missing", ["postgres", "owner", "writer", "auditor"])
+def test_roles_stop_before_the_first_change_when_a_password_is_missing(
+    missing: str, tmp_path: Path
+) -> None:
+    for name in ("postgres", "owner", "writer", "auditor"):
+        (tmp_path / f"{name}_password").write_text("" if name == missing else "x\n")
+    environ = {
+        "PATH": os.environ["PATH"],
+        "SECRETS_DIR": str(tmp_path),
+        "PGHOST": "nowhere.invalid",
+    }
+    done = subprocess.run([str(DEPLOY / "roles.sh")], env=environ, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert f"{missing}_password" in done.stderr

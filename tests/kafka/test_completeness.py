@@ -14,7 +14,6 @@ from audit.capture.embedded import open_for_writing
 from audit.errors import InvalidInput, NotFound
 from audit.kafka import completeness
 from audit.kafka.address import CLIENTS, parse_address
-from audit.kafka.clients import open_producer
 from audit.kafka.completeness import compare, lag
 from audit.kafka.transport import SIGNATURE_HEADER
 from audit.ledger import Ledger
@@ -40,9 +39,9 @@ class Pair:
         self.store = f"sqlite:///{folder / 'audit.db'}"
 
     def send(self, partition: int, *values: bytes | None) -> None:
-        with closing(open_producer(parse_address(self.bus, {}))) as producer:
+        with closing(KafkaProducer(bootstrap_servers=self.server.bootstrap)) as producer:
             for value in values:
-                producer.send(self.name, partition, b"user/1", value)
+                producer.send(self.name, value, b"user/1", [], partition)
             producer.flush(30)
 
     def transaction(self, partition: int, *values: bytes, commit: bool) -> None:
@@ -99,7 +98,7 @@ def test_all_that_a_topic_may_hold_is_accounted_for(pair: Pair, client: str) -> 
     with open_reader(pair.store) as reader:
         found = lag(parse_address(f"{pair.bus}?client={client}", {}), reader)
     assert [(one.log, one.waiting, one.words) for one in found] == [
-        (1, "2 offsets behind"),
+        (1, 2, "2 offsets behind"),
         (2, 0, "caught up"),
     ]
 
@@ -124,13 +123,13 @@ def test_verify_and_status_tell_it(
     monkeypatch.setenv("AUDIT_BUS", pair.bus)
     status = cli("status", "--source", *store, "--json").json
     assert [log["source_lag"] for log in status["logs"]] == [None, 0, 1]
-    assert [one["words"] for one in status["source"]] == ["caught up", "1 offsets behind"]
+    assert [one["words"] for one in status["source"]] == ["caught up", "1 offset behind"]
     lines = cli("status", "--source", *store).lines
     assert lines[3].split() == [
         *("LOG", "ORIGIN", "ENTRIES", "EVENTS", "QUARANTINED", "CONFLICTS", "NEWEST"),
         *("CHECKPOINT", "LAG"),
     ]
-    assert f"{pair.name}/1: 1 offsets behind" in "\n".join(lines)
+    assert f"{pair.name}/1: 1 offset behind" in "\n".join(lines)
 
 
 def test_a_message_that_the_ledger_does_not_have_is_found(pair: Pair, cli: Cli) -> None:
@@ -208,9 +207,7 @@ def test_a_partition_that_has_no_log_yet(kafka_server: KafkaServer, tmp_path: Pa
     assert second.words()[1] == "no log of it yet: 1 offsets wait"
     with Ledger(pair.store) as ledger:
         report = ledger.verify(source=pair.bus)
-        assert (
-            ledger.status(source=pair.bus).source[1].words == "no log of it yet, 1 offsets behind"
-        )
+        assert ledger.status(source=pair.bus).source[1].words == "no log of it yet, 1 offset behind"
     assert report.ok and [w.code for w in report.warnings] == ["source_unread"]
 
 

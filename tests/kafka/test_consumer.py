@@ -64,6 +64,32 @@ def test_positions_follow_what_was_handed_out(bus: Bus) -> None:
     assert reader.position(0) == 100
 
 
+def test_a_pause_with_messages_at_hand_is_no_loss(bus: Bus) -> None:
+    address = bus.topic(2)
+    producer = bus.producer(address)
+    for n in range(100):
+        producer.send(address.topic, n % 2, b"k", b"%d" % n)
+    producer.flush(30)
+    reader = bus.reader(address, 0, 1)
+    found: dict[int, list[int]] = {0: [], 1: []}
+
+    def take(most: int) -> None:
+        for partition, messages in reader.poll(0.1, most).items():
+            found[partition] += [message.offset for message in messages]
+
+    while not found[0]:
+        take(5)
+    reader.pause([0])
+    before = list(found[0])
+    while len(found[1]) < 50:
+        take(5)
+    assert found[0] == before
+    reader.resume([0])
+    for _ in range(100):
+        take(5)
+    assert found == {0: list(range(50)), 1: list(range(50))}
+
+
 def test_aborted_messages_and_markers_are_passed_over(bus: Bus) -> None:
     address = bus.topic()
     plain, watcher = bus.producer(address), bus.member(address, None)

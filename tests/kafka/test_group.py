@@ -119,6 +119,23 @@ def test_partitions_change_hands_without_loss_or_repetition(buses: tuple[Bus, Bu
         assert log.values[partition] == of_one_round * 4
 
 
+def test_members_may_be_busy_between_their_polls(bus: Bus) -> None:
+    # The group's answers then come while nobody polls.
+    address = bus.topic(PARTITIONS)
+    group, log = new_group(), Log()
+    consumers = [bus.member(address, group, **QUICK) for _ in range(2)]
+    members = [Member(consumer, address.topic, log) for consumer in consumers]
+    send(bus, address, 400)
+    for _ in range(PATIENCE * 4):
+        for member in members:
+            for partition, messages in member.consumer.poll(0.001, 50).items():
+                log.append(partition, messages)
+        time.sleep(0.05)
+        if [len(m.held) for m in members] == [2, 2] and sum(log.next_offset.values()) == 400:
+            return
+    raise AssertionError([(member.held, member.told) for member in members])
+
+
 @pytest.mark.slow
 def test_who_polls_too_late_has_lost_its_partitions(bus: Bus) -> None:
     address = bus.topic(PARTITIONS)

@@ -91,7 +91,7 @@ def test_entries_from_a_source_go_through_the_fast_lane(rows: list[Row]) -> None
     assert walked.fast_until == len(rows) - 1
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_any_byte_of_a_leaf(rows: list[Row], data: st.DataObject) -> None:
     at = data.draw(st.integers(70, len(rows) - 1))
@@ -115,7 +115,7 @@ spans = st.builds(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_source_in_a_sound_leaf(rows: list[Row], data: st.DataObject) -> None:
     """Some entries in a row are sealed again with other sources, or none."""

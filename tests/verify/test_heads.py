@@ -52,7 +52,9 @@ def test_a_consumers_ledger_is_ok_without_a_word_of_warning(layout: Layout) -> N
     assert [log.origin for log in report.logs[1:]] == [layout.origin(n) for n in range(4)]
     assert "source_completeness" in report.logs[1].not_proven
     assert "source_completeness" not in report.logs[0].not_proven
+    assert [log.stated_heads for log in report.logs] == [0, 3, 3, 3, 3]
     text = report_text(report)
+    assert "all entries, by 4 stored checkpoints; 3 heads in log 0 agree\n" in text
     assert text.startswith("OK") and text.count("\nlog ") == 5
     assert "give --source to compare" in text
 
