@@ -32,6 +32,9 @@ HEAVY = {
 FRAMES = {"joblib", "numpy", "pandas", "pyarrow", "sklearn"}
 
 IMPORT_NAME_OF = {
+    "confluent-kafka": {"confluent_kafka"},
+    "kafka-python": {"kafka"},
+    "prometheus-client": {"prometheus_client"},
     "pydantic-settings": {"pydantic", "pydantic_settings"},
     "pandas": {"pandas", "numpy"},
     "scikit-learn": {"sklearn", "joblib"},

@@ -29,7 +29,7 @@ TIMEOUT_S = 120
 
 MASKS = [
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "<id>"),
-    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "<time>"),
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)"), "<time>"),
     (re.compile(r"20(2[6-9]|[3-9]\d)-\d\d-\d\d( \d\d:\d\d:\d\d(\.\d+)?)?"), "<time>"),
     (re.compile(r"attestory\.local/[\w.-]+?-[0-9a-f]{8}"), "<origin>"),
     (re.compile(r"\+[0-9a-f]{8}\+[A-Za-z0-9+/]{43,44}=?"), "+<key>"),

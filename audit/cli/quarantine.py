@@ -145,10 +145,11 @@ def _dump(data: bytes) -> Iterator[str]:
 @click.option("--reason", metavar="TEXT", help="Why it can be recorded now; stands in the log.")
 @click.option(
     "--signatures",
-    type=click.Choice(("record", "require")),
+    type=click.Choice(("record", "require", "ignore")),
+    envvar="AUDIT_SIGNATURES",
     default="record",
     show_default=True,
-    help="With require, no event without a signature that holds.",
+    help="As for `audit consume`: with require, no event without a signature that holds.",
 )
 @policy_option
 @store_option

@@ -7,8 +7,10 @@ import click
 import pytest
 
 from audit.cli.app import COMMANDS, app
+from audit.cli.consume import consume
 from audit.cli.outcome import TRACEBACK_VARIABLE
 from audit.config import Settings
+from audit.kafka import address
 from tests.cli.conftest import Cli
 
 README = Path(__file__).resolve().parents[2] / "README.md"
@@ -18,8 +20,8 @@ READING = {
 }
 """Commands that answer about the past; `verify`, `prove` and `quarantine show` check or show one
 thing that never changes."""
-PRINTING = {"demo"}
-"""Commands whose output is a story, and no result."""
+PRINTING = {"consume", "demo"}
+"""Commands whose output is no result: a service's log, and a story."""
 
 
 def leaves() -> dict[str, click.Command]:
@@ -80,7 +82,15 @@ def test_the_readme_names_every_command(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [*(f"AUDIT_{name.upper()}" for name in Settings.model_fields), TRACEBACK_VARIABLE]
+    "name",
+    sorted(
+        {
+            *(f"AUDIT_{name.upper()}" for name in Settings.model_fields),
+            TRACEBACK_VARIABLE,
+            *(str(option.envvar) for option in consume.params if option.envvar),
+            *re.findall(r"\bAUDIT_[A-Z_]+[A-Z]\b", str(address.__doc__)),
+        }
+    ),
 )
 def test_the_readme_names_every_setting(name: str) -> None:
     assert re.search(rf"\b{name}\b", README.read_text())

@@ -32,7 +32,7 @@ def test_poison_wherever_it_stands(kafka_server: KafkaServer, ledger_dir: Path) 
     )
     put(place, [POISON], partition=1)
     put(place, [*OTHER_POISON, *all_of_one, POISON, POISON], partition=2)
-    large = an_event(99, row={"text": "x" * MAX_EVENT_IN_LEAF_BYTES})
+    large = POISON + bytes(MAX_EVENT_IN_LEAF_BYTES)
     odd: list[bytes | None] = [None, large, large + b"more", None]
     put(place, [*odd, *some_events(place, range(28, 40)), *odd], partition=3)
     assert consume(place, batch=10) == 0
@@ -109,6 +109,7 @@ def test_transactions_committed_and_aborted(
             values = some_events(place, range(start, start + 10)) if ends == "commit" else aborted
             for value in values:
                 producer.send(place.topic, value, key=b"k", partition=0)
+            producer.flush()  # what was not sent yet would be aborted without ever being there
             if ends == "commit":
                 producer.commit_transaction()
             else:

@@ -97,7 +97,11 @@ def test_an_untouched_ledger_is_ok(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("index", [0, 3, 5, 100, 255, 256, 304, 400, 511])
-@pytest.mark.parametrize("where", [0.02, 0.3, 0.6, 0.99])
+@pytest.mark.parametrize(
+    ("ledger", "where"),
+    [*(("sqlite", where) for where in (0.02, 0.3, 0.6, 0.99)), ("postgresql", 0.3)],
+    indirect=["ledger"],
+)
 def test_a_bit_flipped_in_a_leaf(attacked: Ledger, index: int, where: float) -> None:
     leaf = attacked.attacker.leaf(index)
     attacked.attacker.update_leaf(index, flip(leaf, int(len(leaf) * where)))
@@ -374,7 +378,11 @@ OTHER = {
 
 
 @pytest.mark.parametrize("column", COLUMNS)
-@pytest.mark.parametrize("index", [8, 9, 200, 535])
+@pytest.mark.parametrize(
+    ("ledger", "index"),
+    [*(("sqlite", index) for index in (8, 9, 200, 535)), ("postgresql", 200)],
+    indirect=["ledger"],
+)
 def test_an_index_column_edited(attacked: Ledger, column: str, index: int) -> None:
     attacked.attacker.update_column(index, column, OTHER[column])
     report = attacked.verify()
