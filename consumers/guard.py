@@ -83,13 +83,13 @@ def _opened(note: bytes, verifier: Verifier) -> Checkpoint:
     except UnknownKey:
         raise InvalidInput(
             f"another key than this ledger's published a checkpoint as {verifier.name}: are there "
-            "two ledgers of one name?\ngive this one another origin, or delete the other's record "
-            f"from {CHECKPOINTS_TOPIC}"
+            "two ledgers of one name?\ngive one of them another origin, then make "
+            f"{CHECKPOINTS_TOPIC} anew"
         ) from None
     except (FormatError, Unproven) as error:
         raise InvalidInput(
             f"what was published last as a checkpoint of {verifier.name} is none: {error}\n"
-            f"find out who wrote it, and delete that record from {CHECKPOINTS_TOPIC}"
+            f"find out who wrote it, then make {CHECKPOINTS_TOPIC} anew"
         ) from None
     if checkpoint.origin != verifier.name:
         raise InvalidInput(f"a checkpoint of {checkpoint.origin} stands for {verifier.name}")

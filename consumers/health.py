@@ -20,6 +20,8 @@ REQUEST_TIMEOUT_S = 5.0
 """A client that says nothing for so long is hung up on."""
 MAX_CLIENTS = 16
 """Requests answered at the same time; more of them wait in the system's queue."""
+POLL_S = 0.1
+"""How often the thread looks whether it should end."""
 
 Answer = tuple[int, str, bytes]
 
@@ -45,7 +47,7 @@ class HealthServer:
             raise Unavailable(f"cannot listen on {host}:{port}: {reason}") from None
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(
-            target=self._server.serve_forever, name="health", daemon=True
+            target=self._server.serve_forever, args=(POLL_S,), name="health", daemon=True
         )
         self._thread.start()
 

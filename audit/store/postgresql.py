@@ -11,15 +11,17 @@ next call: every connection is tried before it is used.
 
 import re
 import select
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import conninfo
 from psycopg.pq import Format
 from psycopg.types.string import BytesBinaryDumper
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
 
 from audit.errors import AuditError, InvalidInput, StoreMissing, Unavailable
@@ -148,6 +150,27 @@ class _BinaryCursor(psycopg.Cursor[Any]):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.format = Format.BINARY
+
+
+@contextmanager
+def driver_of(connection: Connection) -> Iterator[psycopg.Connection[Any]]:
+    """The driver's connection, in the transaction; its errors come as SQLAlchemy gives them."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    try:
+        yield driver
+    except psycopg.Error as error:
+        lost = driver.closed or driver.broken
+        if lost:
+            connection.invalidate(error)
+        raise DBAPIError.instance(
+            None,
+            None,
+            error,
+            psycopg.Error,
+            connection_invalidated=lost,
+            dialect=connection.dialect,
+        ) from error
 
 
 def engine_for(address: PostgresqlAddress, writing: bool, create: bool) -> Engine:

@@ -1,18 +1,15 @@
 """PostgreSQL as a `Database`: its view, its lock, and the statements that cost most."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
-import psycopg
 from sqlalchemy import ColumnElement, Connection
-from sqlalchemy.exc import DBAPIError
 
 from audit.errors import StoreCorrupt
 from audit.store import postgresql_guards, postgresql_indexes, postgresql_soundness, tables
-from audit.store.postgresql import quoted
+from audit.store.postgresql import driver_of, quoted
 
 _LOCK_CLASS = 0x41554454
 """First half of the advisory lock's key; the second stands for the schema."""
@@ -95,7 +92,7 @@ class PostgresqlDatabase:
         """Insert rows of the entries table, their columns in the table's order; by binary COPY."""
         statement = f"COPY {quoted(self.schema)}.entries ({_NAMES}) FROM STDIN (FORMAT BINARY)"
         with (
-            _driver(connection) as driver,
+            driver_of(connection) as driver,
             driver.cursor() as cursor,
             cursor.copy(statement.encode()) as copy,
         ):
@@ -165,24 +162,3 @@ class PostgresqlDatabase:
     def beside_key(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
         """See `Database.beside_key`: an expression, which the key's index cannot answer."""
         return column + 0
-
-
-@contextmanager
-def _driver(connection: Connection) -> Iterator[psycopg.Connection[Any]]:
-    """The driver's connection, in the transaction; its errors come as SQLAlchemy gives them."""
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, psycopg.Connection)
-    try:
-        yield driver
-    except psycopg.Error as error:
-        lost = driver.closed or driver.broken
-        if lost:
-            connection.invalidate(error)
-        raise DBAPIError.instance(
-            None,
-            None,
-            error,
-            psycopg.Error,
-            connection_invalidated=lost,
-            dialect=connection.dialect,
-        ) from error

@@ -20,7 +20,7 @@ import psycopg
 from sqlalchemy import Connection, Table
 
 from audit.store import tables
-from audit.store.postgresql import quoted
+from audit.store.postgresql import driver_of, quoted
 from audit.store.postgresql_soundness import indexes_of, predicate_of, primary_key_of
 from audit.store.soundness import MAX_REPORTED
 
@@ -60,12 +60,11 @@ class _Checked(NamedTuple):
 
 def index_faults(connection: Connection, schema: str) -> list[str]:
     """Where an index has other rows than its table; empty when none has. Reads the whole store."""
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, psycopg.Connection)
-    found = driver.execute(_AMCHECK).fetchone()
-    driver.rollback()
-    faults = _by_amcheck(driver, schema, found[0]) if found else _compared(driver, schema)
-    return list(islice(faults, MAX_REPORTED))
+    with driver_of(connection) as driver:
+        found = driver.execute(_AMCHECK).fetchone()
+        driver.rollback()
+        faults = _by_amcheck(driver, schema, found[0]) if found else _compared(driver, schema)
+        return list(islice(faults, MAX_REPORTED))
 
 
 def _checked(table: Table) -> list[_Checked]:

@@ -75,6 +75,8 @@ class SqlStore(SqlReader):
         """See `contract.Store.create`."""
         head = None
         with self._writing() as connection:
+            self._database.lock_schema(connection)
+            self._lock(connection, LOG_OF_THE_LEDGER)
             row = connection.execute(
                 select(tables.logs.c.origin).where(tables.logs.c.log == LOG_OF_THE_LEDGER)
             ).first()

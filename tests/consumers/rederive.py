@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 from audit.event.book import SchemaBook
 from audit.event.envelope import decode_event
 from audit.event.payload import decode_payload
-from audit.ledger.evidence import verify_ledger
 from audit.ledger.open import policy_for
+from audit.ledger.sources import with_source
 from audit.log.entry import MAX_EVENT_IN_LEAF_BYTES, Entry, Kind, decode_entry
 from audit.store import open_reader
 from audit.store.blobs import BlobStore, default_blobs_url
 from audit.tlog.keys import Verifier
+from audit.verify.verifier import verify
 from consumers.decode import OVERSIZE_MARK
 from tests.consumers.faults import Place, reader_of
 from tests.contract.check import check_log
@@ -68,6 +69,8 @@ def check(
         logs = {
             info.log: check_log(reader, Verifier.parse(info.vkey), info.log) for info in infos
         }
+        # What `audit verify --source` does, but for its hints, which replay every dataset.
+        report = with_source(verify(reader, policy_for(place.store)), reader, place.bus)
     entries = {log: [decode_entry(leaf) for leaf in leaves] for log, leaves in logs.items()}
     assert sorted(entries) == list(range(len(entries)))
     for partition, kept in read_topic(place).items():
@@ -75,7 +78,6 @@ def check(
         if complete:
             assert position == kept.end
     _check_said(place, entries, complete)
-    report = verify_ledger(place.store, policy_for(place.store), source=place.bus)
     found = [*report.general_findings, *(each for log in report.logs for each in log.findings)]
     assert {finding.code for finding in found} == faults, report
     assert report.exit_code == bool(faults)

@@ -3,13 +3,15 @@
 from collections.abc import Iterable
 from contextlib import closing
 
+from kafka import KafkaProducer
+
 from audit.event.build import data_event, schema_event
 from audit.event.envelope import decode_event, encode_event
 from audit.event.payload import decode_payload
 from audit.event.schema import SchemaBook, builtin
 from audit.event.signing import sign_event
 from audit.kafka.address import parse_address
-from audit.kafka.clients import open_producer
+from audit.kafka.transport import SIGNATURE_HEADER
 from audit.log.entry import Entry, Kind, decode_entry
 from audit.store import open_reader
 from audit.tlog.keys import Signer
@@ -36,10 +38,12 @@ def send(
 ) -> None:
     """Put values onto one partition, signed by a producer if one is given."""
     address = parse_address(bus)
-    with closing(open_producer(address)) as producer:
+    with closing(KafkaProducer(bootstrap_servers=address.bootstrap)) as producer:
         for value in values:
-            signature = sign_event(value, signer) if signer is not None and value else None
-            producer.send(address.topic, partition, b"user/1", value, signature)
+            headers = []
+            if signer is not None and value is not None:
+                headers = [(SIGNATURE_HEADER, sign_event(value, signer))]
+            producer.send(address.topic, value, b"user/1", headers, partition=partition)
         producer.flush(30)
 
 

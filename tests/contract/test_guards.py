@@ -7,7 +7,7 @@ import pytest
 
 from audit.errors import StoreCorrupt
 from audit.store.sql_store import SqlStore
-from tests.backends import Backend, messages, signer_of
+from tests.backends import ORIGIN, Backend, messages, signer_of
 from tests.contract.check import check_log, sealed_ids
 
 SIGNER = signer_of()
@@ -190,6 +190,28 @@ def test_every_way_to_spoil_a_guard_is_seen(filled: Backend, store: SqlStore, ho
     found = store.warnings()
     assert {code for code, _ in found} == {code}
     assert any("entries" in text or "checkpoints" in text for _, text in found)
+
+
+def test_a_ledger_may_be_made_again_while_others_append(backend: Backend, store: SqlStore) -> None:
+    """What `create` finds, and what it compares it with, is of one moment."""
+    errors: list[BaseException] = []
+    stop = threading.Event()
+
+    def make() -> None:
+        try:
+            while not stop.is_set():
+                with backend.store() as other:
+                    assert not other.create(ORIGIN, SIGNER)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    for number in range(40):
+        store.append(0, messages(number, number + 1), SIGNER)
+    stop.set()
+    thread.join()
+    assert errors == []
 
 
 def test_two_writers_at_once_keep_one_order(backend: Backend, store: SqlStore) -> None:
