@@ -11,6 +11,9 @@ FIELDS = "fields"
 MAX_TEXT_CHARS = 2_000
 """Longest text of one line; what brokers and databases answer can be of any length."""
 
+CHATTY = ("kafka.net.selector",)
+"""Libraries' loggers that warn of a busy processor, as if that were a fault."""
+
 _LEVELS = {"WARNING": "warn", "CRITICAL": "error"}
 
 logger = logging.getLogger(LOGGER)
@@ -44,6 +47,8 @@ def set_up(as_json: bool, stream: TextIO | None = None) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logger.setLevel(logging.INFO)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 class JsonLines(logging.Formatter):

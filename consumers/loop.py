@@ -18,14 +18,15 @@ from consumers.metrics import Metrics
 from consumers.offsets import OffsetCommits
 from consumers.partitions import Partitions
 from consumers.pauses import Pauses
-from consumers.worker import Append, Failed, Sealed, TakenOver, TakeOver, Worker
+from consumers.worker import Append, Failed, Look, Sealed, TakenOver, TakeOver, Worker
 
-LONGEST_POLL_S = 0.05
+LONGEST_POLL_S = 0.2
 BUSY_POLL_S = 0.01
 """While a batch waits only for the one before it."""
 TRAILING_S = 1.0
 """How often offsets behind the last message are accounted for: markers, what has expired."""
-LAG_EVERY_S = 5.0
+LOOK_EVERY_S = 5.0
+"""How often the lag is measured, and an idle store is asked whether it is there."""
 JOINED_WITHIN_S = 15.0
 """A member that polls without error for so long and got nothing waits in its group."""
 
@@ -46,7 +47,7 @@ class Loop:
         stop: threading.Event,
     ) -> None:
         """`stop` cuts pauses short."""
-        self.heads_refused: AuditError | None = None
+        self.store_refused: AuditError | None = None
         self._consumer = consumer
         self._worker = worker
         self._partitions = partitions
@@ -57,7 +58,7 @@ class Loop:
         self._stop = stop
         self._broker = Pauses()
         self._began_s = time.monotonic()
-        self._trailing_s = self._lag_s = 0.0
+        self._trailing_s = self._looked_s = 0.0
 
     def turn(self) -> None:
         """One round: poll, take what the store has done, hand it what is due."""
@@ -72,9 +73,11 @@ class Loop:
         if now_s - self._trailing_s >= TRAILING_S:
             self._trailing_s = now_s
             self.account_trailing()
-        if now_s - self._lag_s >= LAG_EVERY_S:
-            self._lag_s = now_s
+        if now_s - self._looked_s >= LOOK_EVERY_S:
+            self._looked_s = now_s
             self._partitions.measure_lag()
+            if not self._worker.unfinished:
+                self._worker.submit(Look())
         self._commits.flush()
         self._show(now_s)
 
@@ -196,10 +199,10 @@ class Loop:
             if buffer is not None and buffer.refused is None:
                 self._partitions.failed(buffer, result.error)
         elif isinstance(result.error, Unavailable):
-            warn("the heads of the logs were not written", why=result.error)
+            warn("the store does not answer", why=result.error)
         else:
-            self.heads_refused = result.error
-            alarm("the heads of the logs are refused", why=result.error)
+            self.store_refused = result.error
+            alarm("the store is refused", why=result.error)
 
     def _show(self, now_s: float) -> None:
         metrics = self._metrics
@@ -207,7 +210,7 @@ class Loop:
         metrics.assigned = len(buffers)
         metrics.opened = sum(buffer.reading for buffer in buffers)
         refused = sum(buffer.refused is not None for buffer in buffers)
-        metrics.refused = refused + (self.heads_refused is not None)
+        metrics.refused = refused + (self.store_refused is not None)
         metrics.waiting_messages = sum(buffer.messages for buffer in buffers)
         metrics.waiting_bytes = sum(buffer.bytes for buffer in buffers)
         metrics.ticked_s = metrics.clock()

@@ -18,6 +18,7 @@ from consumers.metrics import Metrics
 from consumers.pauses import Pauses
 
 ACKNOWLEDGED_WITHIN_S = 10.0
+ENDS_WITHIN_S = 1.0
 LEAST_INTERVAL_S = 0.1
 """Between two rounds: what is sealed meanwhile is one checkpoint of each log, not many."""
 
@@ -85,7 +86,7 @@ class Publisher:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        self._thread.join(timeout=ACKNOWLEDGED_WITHIN_S)
+        self._thread.join(ENDS_WITHIN_S)
 
     def _run(self) -> None:
         try:

@@ -17,7 +17,7 @@ to the store; `released` alone is set by another one.
 from typing import NamedTuple
 
 from audit.capture.embedded import EmbeddedLedger
-from audit.errors import AuditError, StoreCorrupt
+from audit.errors import AuditError, Fenced, StoreCorrupt
 from audit.event.build import record_event
 from audit.event.envelope import encode_event
 from audit.log.intake import LEDGER_SOURCE
@@ -30,8 +30,6 @@ from consumers.policy_file import add_log, names_log
 from consumers.publisher import Publisher
 
 ADDED_TYPE = "log.added"
-MAX_LOOK_PARTITION = 2**31 - 2
-"""Kafka's own limit for the number of a partition."""
 
 
 class Batch(NamedTuple):
@@ -81,7 +79,7 @@ class Sequencer:
         """Take over the log; where its source is read on (see the module docstring).
 
         Raises StoreCorrupt for a store that was rolled back, InvalidInput for one that has another
-        log in this one's place, Unavailable.
+        log in this one's place, Fenced when it was released meanwhile, Unavailable.
         """
         ledger = self._ledger
         signer = ledger.key_of(self.origin)
@@ -97,6 +95,9 @@ class Sequencer:
             info("log opened", log=self.log, origin=self.origin)
             failpoints.reach(failpoints.AFTER_LOG_OPENED)
         self._announce(vkey)
+        if self.released:
+            # A claim now would fence whoever the group gave the partition to meanwhile.
+            raise Fenced(f"partition {self.partition} was given back")
         self._lease = ledger.store.claim(self.log)
         failpoints.reach(failpoints.AFTER_CLAIM)
         self._next_offset = self._lease.next_offset

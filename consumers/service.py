@@ -38,9 +38,9 @@ from consumers.signatures import PinnedProducers
 from consumers.watch import SourceWatch
 from consumers.worker import Worker, WriteHeads
 
-STOP_WITHIN_S = 10.0
-PUBLISH_WITHIN_S = 3.0
-THREAD_END_S = 2.0
+STOP_WITHIN_S = 5.0
+PUBLISH_WITHIN_S = 2.0
+THREAD_END_S = 1.0
 REFUSED = 1
 """Exit code when something was refused; the rest was sealed."""
 
@@ -80,7 +80,7 @@ class Service:
         )
         stack.callback(self._publisher.close)
         self._heads = Heads(self.ledger, settings.heads_every_s * 1_000_000)
-        self._worker = Worker(self._write_heads, self.metrics)
+        self._worker = Worker(self.ledger.store.logs, self._write_heads, self.metrics)
         stack.callback(self._worker.close, THREAD_END_S)
         self.consumer = open_consumer(address, group, session_timeout_s=settings.session_timeout_s)
         stack.callback(self.consumer.close)
@@ -114,7 +114,7 @@ class Service:
         once = None
         if self.settings.once:
             held = self.consumer.offsets(range(partitions.accepted))
-            once = Once({p: kept.end for p, kept in held.items()}, self.ledger.store, self.metrics)
+            once = Once({p: kept.end for p, kept in held.items()}, self.ledger.store)
         self.consumer.subscribe(topic, partitions.assigned, partitions.given_back, partitions.lost)
         looked_s = time.monotonic()
         try:
@@ -130,7 +130,7 @@ class Service:
                     self._now_and_then()
         finally:
             self._finish()
-        return REFUSED if partitions.refusals or self._loop.heads_refused is not None else 0
+        return REFUSED if partitions.refusals or self._loop.store_refused is not None else 0
 
     def _now_and_then(self) -> None:
         self._worker.submit(WriteHeads(final=False))
@@ -180,6 +180,8 @@ class Service:
 
     def _write_heads(self, final: bool) -> None:
         """Runs on the worker's thread."""
+        if self.metrics.guard_refusals:
+            return  # a store that was rolled back: its log 0 must not go on from there either
         appended = self._heads.write(clock_us(), final)
         if appended is not None:
             self.metrics.heads += 1

@@ -7,6 +7,7 @@ offsets from 0 again, so what the log says it has sealed would never be read: it
 """
 
 import hashlib
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from audit.capture.embedded import EmbeddedLedger
@@ -113,12 +114,12 @@ def _seal(ledger: EmbeddedLedger, accepted: Accepted) -> Appended:
     return ledger.append_control([encode_event(built.event)])
 
 
-def check_group(consumer: Consumer, group: str, partitions: int, origin: str) -> None:
+def check_group(consumer: Consumer, group: str, partitions: Iterable[int], origin: str) -> None:
     """Refuse a group that reads for another ledger: each would seal a part of the topic only.
 
     Every commit of an offset names the ledger's origin. Raises InvalidInput, Unavailable.
     """
-    for partition in range(partitions):
+    for partition in partitions:
         committed = consumer.committed(partition)
         if committed is not None and committed.metadata not in ("", origin):
             raise InvalidInput(

@@ -1,6 +1,7 @@
 """Watches that topic and group stay this ledger's: at the start, and now and then after it."""
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterable
 
 from audit.capture.embedded import EmbeddedLedger
 from audit.errors import InvalidInput, NotFound, Unavailable
@@ -12,6 +13,8 @@ from audit.store.contract import LOG_OF_THE_LEDGER, Appended
 from consumers.logs import info, warn
 from consumers.source import accept_topic, check_group
 
+MAX_ASKED = 64
+"""Of how many partitions the group is asked at once, after the start."""
 BROKERS_CHOICE = -1
 """As replication factor: the cluster's own default."""
 
@@ -41,6 +44,7 @@ class SourceWatch:
         self._group = group
         self._sealed = sealed
         self._known: TopicInfo | None = None
+        self._fresh = True
 
     def look(self, wanted: int | None = None) -> int:
         """How many partitions the ledger accepts, after everything was found to be right.
@@ -56,8 +60,16 @@ class SourceWatch:
                 self._sealed(appended)
                 info("source accepted", topic=topic, partitions=found.partitions)
             self._known = found
-        check_group(self._consumer, self._group, found.partitions, self._ledger.origin)
+        self._check_group(found.partitions)
         return found.partitions
+
+    def _check_group(self, partitions: int) -> None:
+        """All partitions at the start, some of many later: each is a question to the broker."""
+        some: Iterable[int] = range(partitions)
+        if not self._fresh and partitions > MAX_ASKED:
+            some = random.sample(range(partitions), MAX_ASKED)
+        check_group(self._consumer, self._group, some, self._ledger.origin)
+        self._fresh = False
 
     def look_again(self) -> int | None:
         """The same later on; None when the cluster or the store does not answer now."""

@@ -33,13 +33,17 @@ class Append(NamedTuple):
     batch: Batch
 
 
+class Look(NamedTuple):
+    """Ask the store for something small, to know whether it answers."""
+
+
 class WriteHeads(NamedTuple):
     """Write the heads of all logs into log 0; `final`: however young the newest are."""
 
     final: bool
 
 
-Job = TakeOver | Append | WriteHeads
+Job = TakeOver | Append | WriteHeads | Look
 
 
 class TakenOver(NamedTuple):
@@ -76,8 +80,11 @@ Result = TakenOver | Sealed | Failed | Done
 class Worker:
     """Does jobs on a thread of its own. `submit` and `next` are for one other thread."""
 
-    def __init__(self, write_heads: Callable[[bool], None], metrics: Metrics) -> None:
-        """Start the thread. `write_heads` takes `final`."""
+    def __init__(
+        self, look: Callable[[], object], write_heads: Callable[[bool], None], metrics: Metrics
+    ) -> None:
+        """Start the thread. `look` asks the store for something; `write_heads` takes `final`."""
+        self._look = look
         self._write_heads = write_heads
         self._metrics = metrics
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
@@ -128,7 +135,7 @@ class Worker:
 
     def _do(self, job: Job) -> Result:
         while True:
-            if not isinstance(job, WriteHeads) and job.sequencer.released:
+            if isinstance(job, TakeOver | Append) and job.sequencer.released:
                 return Done(job)
             try:
                 result = self._attempt(job)
@@ -141,13 +148,16 @@ class Worker:
                 return Failed(job, error)
             else:
                 self._metrics.database_ok = True
-                if self._pauses.over():
+                if isinstance(job, Append) and self._pauses.over():
                     info("the store answers again")
                 return result
 
     def _attempt(self, job: Job) -> Result:
         if isinstance(job, WriteHeads):
             self._write_heads(job.final)
+            return Done(job)
+        if isinstance(job, Look):
+            self._look()
             return Done(job)
         if isinstance(job, TakeOver):
             return TakenOver(job.sequencer, job.sequencer.take_over())
@@ -164,9 +174,11 @@ class Worker:
         Only an append is: what was read behind it must not get ahead of it.
         """
         self._metrics.database_errors += 1
+        if isinstance(job, TakeOver):
+            return False  # it may be the broker that does not answer
+        self._metrics.database_ok = False
         if not isinstance(job, Append):
             return False
-        self._metrics.database_ok = False
         if self._pauses.begins():
             alarm("the store does not answer; what was read is kept and tried again", why=error)
         return not self._giving_up.wait(self._pauses.next_s())

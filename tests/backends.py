@@ -263,6 +263,12 @@ class PostgresqlBackend(Backend):
             self._connection.close()
 
 
+def user_url(url: str, user: str, password: str = "") -> str:
+    """A server's URL with another user."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{user}{':' if password else ''}{password}@{rest.partition('@')[2]}"
+
+
 BACKENDS = (PostgresqlBackend.name, SqliteBackend.name)
 
 

@@ -7,6 +7,7 @@ seven bits, least significant first; string and bytes are a long (the size) and 
 A number in a longer form than needed is refused, so that a value has one encoding.
 """
 
+from functools import cache
 from struct import Struct
 
 from audit.errors import FormatError, InvalidInput
@@ -54,6 +55,33 @@ _FIRST_REMEMBERED = 1 << 14
 _MAX_UPPERS = 1_024
 _MORE = tuple(bytes((low | 0x80,)) for low in range(128))
 _uppers: dict[int, bytes] = {}
+
+
+def encode_run(first: int, count: int) -> list[bytes]:
+    """`encode_long` of `count` numbers from `first` (0 or more) on: for those that go by ones."""
+    numbers = range(first, first + count)
+    if count < _SHORT_RUN or first < _FIRST_REMEMBERED or numbers[-1] > MAX_INT64:
+        return [encode_long(number) for number in numbers]
+    pairs = _pairs()
+    out: list[bytes] = []
+    while len(out) < count:
+        number = first + len(out)
+        low = number & _PAIRS - 1
+        upper = _groups(number >> 13)
+        out += [pair + upper for pair in pairs[low : low + count - len(out)]]
+    return out
+
+
+_SHORT_RUN = 64
+_PAIRS = 1 << 13
+"""Numbers that share all but the two lowest groups of their zigzag form."""
+
+
+@cache
+def _pairs() -> tuple[bytes, ...]:
+    """The two lowest groups of each, with the mark that more follow."""
+    return tuple(_MORE[n << 1 & 0x7F] + _MORE[n << 1 >> 7 & 0x7F] for n in range(_PAIRS))
+
 
 LENGTHS: tuple[bytes, ...] = tuple(encode_long(size) for size in range(4097))
 """Encoded longs 0..4096: sizes of nearly everything, ready made."""

@@ -12,6 +12,8 @@ from audit.event.envelope import Event
 from audit.log.entry import Entry, Kind
 from audit.log.sequence import Draft
 
+_NUMBER = {kind: int(kind) for kind in Kind}
+
 
 class Columns(NamedTuple):
     """The index columns of one entry, in the order of the entries table after `index`."""
@@ -40,13 +42,10 @@ def make_columns(draft: Draft | Entry, event: Event | None) -> Columns:
         digest = sha256(draft.event).digest()
         kind = int(Kind.QUARANTINED)
         return Columns(0, kind, None, None, digest, None, None, draft.signature)
-    return Columns(
-        0,
-        int(draft.kind),
-        event.type,
-        event.source.encode(),
-        event.event_id.encode(),
-        event.entity_type,
-        None if event.entity_key is None else event.entity_key.encode(),
-        draft.signature,
+    event_id, type_, source, entity_type, entity_key = event[:5]
+    key = None if entity_key is None else entity_key.encode()
+    columns = (
+        *(0, _NUMBER[draft.kind], type_, source.encode(), event_id.encode()),
+        *(entity_type, key, draft.signature),
     )
+    return tuple.__new__(Columns, columns)

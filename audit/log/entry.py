@@ -41,6 +41,7 @@ LEAF_PREFIX = SINGLE_OBJECT_MAGIC + ENTRY_FINGERPRINT
 NO_HASH = bytes(32)
 
 _NULL = b"\x00"
+_TWO_NULLS = b"\x00\x00"
 _SOME = b"\x02"
 
 
@@ -105,11 +106,14 @@ def encode_tail(
         raise LimitExceeded(
             f"an event of {len(event)} bytes does not fit a leaf (limit {MAX_EVENT_IN_LEAF_BYTES})"
         )
+    start = _KIND_BYTE[kind] + (_NULL if schema_hash is None else _SOME + schema_hash)
+    place = _NULL if source is None else _encode_source(source)
+    if reason is None and signature is None:
+        return start + place + _TWO_NULLS + encode_size(len(event)) + event
     return b"".join(
         (
-            _KIND_BYTE[kind],
-            _NULL if schema_hash is None else _SOME + schema_hash,
-            _NULL if source is None else _encode_source(source),
+            start,
+            place,
             _NULL if reason is None else _SOME + _encode_string(reason, MAX_REASON_BYTES),
             _NULL if signature is None else _SOME + encode_size(len(signature)) + signature,
             encode_size(len(event)),

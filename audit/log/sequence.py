@@ -9,9 +9,21 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from audit.errors import StoreCorrupt
-from audit.log.entry import NO_HASH, Entry, Kind, SourceSpan, decode_entry, encode_head, encode_tail
+from audit.event.wire import encode_run
+from audit.log.entry import (
+    LEAF_PREFIX,
+    NO_HASH,
+    Entry,
+    Kind,
+    SourceSpan,
+    decode_entry,
+    encode_tail,
+)
 from audit.tlog.hashing import leaf_hash
 from audit.tlog.merkle import FullTile, TreeEdge
+
+_new = tuple.__new__
+"""A named tuple without the call of its own constructor, which takes longer than the tuple."""
 
 
 class Draft(NamedTuple):
@@ -66,20 +78,29 @@ def append(head: Head, drafts: Sequence[Draft], now_us: int) -> Step:
     The recorded time is `max(now_us, previous + 1)`: it strictly increases even when the clock
     stands still or runs backwards. Raises LimitExceeded when a draft does not fit a leaf.
     """
-    index, recorded_time_us, last_hash = head.size, head.recorded_time_us, head.last_hash
+    if not drafts:
+        return Step([], head, [])
+    first, count = head.size, len(drafts)
+    first_us = max(now_us, head.recorded_time_us + 1)
+    last_hash = head.last_hash
     sealed = []
     hashes = []
-    for draft in drafts:
-        recorded_time_us += 1
-        if recorded_time_us < now_us:
-            recorded_time_us = now_us
-        leaf = encode_head(index, recorded_time_us, last_hash) + encode_tail(*draft)
+    places = zip(
+        range(first, first + count),
+        range(first_us, first_us + count),
+        encode_run(first, count),
+        encode_run(first_us, count),
+        drafts,
+        strict=True,
+    )
+    for index, recorded_time_us, index_bytes, time_bytes, draft in places:
+        start = LEAF_PREFIX + index_bytes + time_bytes + last_hash
+        leaf = start + encode_tail(*draft)
         last_hash = leaf_hash(leaf)
         hashes.append(last_hash)
-        sealed.append(Sealed(index, recorded_time_us, leaf, last_hash))
-        index += 1
+        sealed.append(_new(Sealed, (index, recorded_time_us, leaf, last_hash)))
     edge, tiles = head.edge.extend(hashes)
-    return Step(sealed, Head(recorded_time_us, last_hash, edge), tiles)
+    return Step(sealed, Head(first_us + count - 1, last_hash, edge), tiles)
 
 
 def follow(head: Head, leaves: Sequence[bytes]) -> Head:

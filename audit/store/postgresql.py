@@ -39,8 +39,9 @@ LOCK_TIMEOUT_MS = 60_000
 """How long a writer waits for its turn; a batch takes milliseconds."""
 STATEMENT_TIMEOUT_MS = 600_000
 """How long one statement of a writer may take."""
-IDLE_TIMEOUT_MS = 60_000
-"""A writer that was stopped in the middle of a transaction loses it, and its lock, after this."""
+IDLE_TIMEOUT_MS = 30_000
+"""A writer that was stopped in the middle of a transaction loses it, and its lock, after this:
+before whoever waits for the lock gives up."""
 DEAD_PEER_MS = 30_000
 """How long a server that does not answer is waited for."""
 

@@ -5,41 +5,52 @@ but other bytes: sealed as a QUARANTINED entry, never folded, never silently cho
 message is found again by the SHA-256 of its bytes, so a repeat of it writes nothing either.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from audit.event.envelope import decode_event, same_event
-from audit.log.entry import decode_entry
+from audit.log.entry import Kind, decode_entry
 from audit.log.intake import CONFLICT_REASON, Incoming, Message, quarantine
 from audit.log.source import Accounts
-from audit.store import tables
 from audit.store.contract import Outcome, Status
+from audit.store.database import Database
 
 _Key = tuple[bytes | None, bytes | None]
 """The columns (source, event_id); for what is quarantined (None, SHA-256 of the bytes)."""
 
-FindIds = Callable[[Sequence[bytes]], Iterable[tuple[bytes | None, bytes, int]]]
-"""event_id columns -> (source, event_id, index) of the log's entries that have them."""
+_new = tuple.__new__
+
+MAX_FIRSTS = 500
+"""First copies fetched in one query."""
 
 
 class Repeats:
     """Knows for one batch which messages are repeats, of the log or of each other."""
 
     def __init__(
-        self, connection: Connection, log: int, find_ids: FindIds, incoming: Sequence[Incoming]
+        self, connection: Connection, database: Database, log: int, incoming: Sequence[Incoming]
     ) -> None:
         """Ask the store for all ids of the batch at once; `connection` holds the log's lock."""
         self._connection = connection
+        self._database = database
         self._log = log
-        self._find_ids = find_ids
         self._known: dict[_Key, int] = {}
         self._batch: dict[int, bytes] = {}
         self._probe([item.columns[3:5] for item in incoming])
+        # The first copies as well, some at a time: a partition sent again would otherwise ask for
+        # each of thousands alone.
+        firsts = sorted(set(self._known.values()))
+        for at in range(0, len(firsts), MAX_FIRSTS):
+            self._fetch(firsts[at : at + MAX_FIRSTS])
+
+    def _fetch(self, indexes: Sequence[int]) -> None:
+        for index, leaf in self._database.leaves_at(self._connection, self._log, indexes):
+            self._batch[index] = decode_entry(leaf).event
 
     def _probe(self, keys: Sequence[_Key]) -> None:
         wanted = sorted({event_id for _, event_id in keys if event_id is not None})
-        for source, event_id, index in self._find_ids(wanted):
+        for source, event_id, index in self._database.find_ids(self._connection, self._log, wanted):
             key = (source, event_id)
             self._known[key] = min(index, self._known.get(key, index))
 
@@ -61,9 +72,20 @@ class Repeats:
         """Judge messages of a source: (what to seal from index `size` on, an outcome for each)."""
         fresh: list[Incoming] = []
         outcomes: list[Outcome] = []
+        known, batch = self._known, self._batch
         for item in incoming:
-            assert item.draft.source is not None
-            offset = item.draft.source.offset
+            draft, columns = item
+            assert draft.source is not None
+            offset = draft.source.offset
+            key = columns[3:5]
+            if key not in known and draft.kind is Kind.EVENT and offset == accounts.next_offset:
+                # What nearly all are, without the calls: never seen, and the next of its source.
+                accounts.next_offset = offset + 1
+                known[key] = index = size + len(fresh)
+                batch[index] = draft.event
+                fresh.append(item)
+                outcomes.append(_new(Outcome, (Status.SEALED, log, index)))
+                continue
             status, index, kept = self.judge(item, size + len(fresh))
             outcomes.append(Outcome(status, log, index))
             if kept is not None:
@@ -105,8 +127,6 @@ class Repeats:
         self._batch[index] = item.draft.event
 
     def _bytes_at(self, index: int) -> bytes:
-        if index in self._batch:
-            return self._batch[index]
-        columns = tables.entries.c
-        query = select(columns.leaf).where(columns.log == self._log, columns.index == index)
-        return decode_entry(self._connection.execute(query).scalar_one()).event
+        if index not in self._batch:
+            self._fetch([index])
+        return self._batch[index]

@@ -9,7 +9,6 @@ was lost is found by the next append, by the same code as ever.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 
 from sqlalchemy import Connection, Engine, func, insert, select, update
 
@@ -127,7 +126,7 @@ class SqlStore(SqlReader):
         with self._writing() as connection:
             self._lock(connection, log)
             head = recover_head(self, connection, log, self._heads.get(log), signer.verifier)
-            repeats = self._repeats(connection, log, incoming)
+            repeats = Repeats(connection, self._database, log, incoming)
             fresh: list[Incoming] = []
             outcomes: list[Outcome] = []
             for item in incoming:
@@ -150,7 +149,7 @@ class SqlStore(SqlReader):
             head = recover_head(self, connection, log, self._heads.get(log), signer.verifier)
             accounts = Accounts(self._next_offset(connection, head, log, batch), batch.first_kept)
             incoming = from_offset(batch.incoming, accounts.next_offset)
-            repeats = self._repeats(connection, log, incoming)
+            repeats = Repeats(connection, self._database, log, incoming)
             fresh, outcomes = repeats.judge_all(log, incoming, head.size, accounts)
             accounts.reach(batch.next_offset)
             for event in accounts.events(batch.topic, batch.partition):
@@ -178,10 +177,6 @@ class SqlStore(SqlReader):
         query = select(leases.epoch).where(leases.log == log).with_for_update()
         epoch = connection.execute(query).scalar()
         return 0 if epoch is None else int(epoch)
-
-    def _repeats(self, connection: Connection, log: int, incoming: Sequence[Incoming]) -> Repeats:
-        find_ids = partial(self._database.find_ids, connection, log)
-        return Repeats(connection, log, find_ids, incoming)
 
     def open_log(self, log: int, origin: str, signer: Signer) -> bool:
         """See `contract.Store.open_log`."""

@@ -28,7 +28,7 @@ from audit.capture.emitter import Emitter
 from audit.errors import AuditError
 from audit.event.build import data_event
 from audit.event.envelope import encode_event
-from audit.store import open_reader
+from audit.store import open_reader, store_folder
 from audit.store.positions import source_position
 from consumers import failpoints
 from consumers.logs import LOGGER, TextLines
@@ -61,6 +61,7 @@ class Place:
         """With a ledger that nothing was read into yet; `folder` is the current one."""
         store = store or f"sqlite:///{folder}/audit.db"
         origin = f"example.com/faults/{secrets.token_hex(4)}"
+        store_folder(store).mkdir(exist_ok=True)
         open_for_writing(store, origin=origin).close()
         return cls(server, folder, server.new_topic(partitions), partitions, store, origin)
 
@@ -290,9 +291,7 @@ class Forked:
     It is forked from a process that has everything imported: a start costs a tenth of a second.
     """
 
-    def __init__(
-        self, place: Place, *options: str, name: str = "consumer", **environ: str
-    ) -> None:
+    def __init__(self, place: Place, *options: str, name: str = "consumer", **environ: str) -> None:
         """Start it; it is killed when the block that it is used in ends."""
         self.log = place.folder / f"{name}.log"
         arguments = ["--bus", place.bus, "--store", place.store, *options]

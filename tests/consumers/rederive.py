@@ -66,9 +66,7 @@ def check(
     """
     with open_reader(place.store) as reader:
         infos = reader.logs()
-        logs = {
-            info.log: check_log(reader, Verifier.parse(info.vkey), info.log) for info in infos
-        }
+        logs = {info.log: check_log(reader, Verifier.parse(info.vkey), info.log) for info in infos}
         # What `audit verify --source` does, but for its hints, which replay every dataset.
         report = with_source(verify(reader, policy_for(place.store)), reader, place.bus)
     entries = {log: [decode_entry(leaf) for leaf in leaves] for log, leaves in logs.items()}

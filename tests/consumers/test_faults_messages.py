@@ -104,7 +104,13 @@ def test_transactions_committed_and_aborted(
     )
     with closing(producer), Member(place, batch=batch):
         producer.init_transactions()
-        for start, ends in ((0, "commit"), (0, "abort"), (0, "abort"), (10, "commit"), (0, "abort")):
+        for start, ends in (
+            (0, "commit"),
+            (0, "abort"),
+            (0, "abort"),
+            (10, "commit"),
+            (0, "abort"),
+        ):
             producer.begin_transaction()
             values = some_events(place, range(start, start + 10)) if ends == "commit" else aborted
             for value in values:

@@ -68,6 +68,22 @@ def test_size_at_one_microsecond_before_at_and_after(backend: Backend) -> None:
         ]
 
 
+@pytest.mark.parametrize("probes", [2, 7, 256])
+def test_size_at_any_time(backend: Backend, monkeypatch: pytest.MonkeyPatch, probes: int) -> None:
+    monkeypatch.setattr("audit.store.postgresql_database.PROBES", probes)
+    times = iter(range(1_000, 10**9, 1_000))
+    backend.prepare()
+    with backend.store(clock=lambda: next(times)) as store:
+        store.create(ORIGIN, SIGNER)
+        for start in range(0, 130, 13):
+            store.append(0, messages(start, start + 13), SIGNER)
+        recorded = [decode_entry(leaf).recorded_time_us for _, leaf in store.leaves(0)]
+        for time_us in (0, *recorded, *(time_us + 1 for time_us in recorded), 2**62):
+            expected = sum(1 for other in recorded if other <= time_us)
+            assert store.size_at(0, time_us) == expected
+        assert store.size_at(9, 2**62) == 0
+
+
 @pytest.mark.parametrize(
     "key",
     [

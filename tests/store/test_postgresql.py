@@ -1,5 +1,6 @@
 """PostgreSQL as a place: its URL, its sessions, its errors, and what a lost connection leaves."""
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from tests.backends import (
     messages,
     new_backend,
     signer_of,
+    user_url,
 )
 from tests.contract.check import check_log, sealed_ids
 from tests.services.postgres import PostgresServer
@@ -58,12 +60,6 @@ def store(backend: PostgresqlBackend) -> Iterator[SqlStore]:
 def with_options(url: str, options: str) -> str:
     """The URL with more settings for the session."""
     return url + quote(f" {options}", safe="")
-
-
-def user_url(url: str, user: str, password: str = "") -> str:
-    """The URL with another user."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{user}{':' if password else ''}{password}@{rest.partition('@')[2]}"
 
 
 # URLs
@@ -134,6 +130,13 @@ def test_what_lies_beside_a_store_is_in_its_folder_or_the_current_one() -> None:
 
 
 # Not there, not allowed
+
+
+def test_without_its_driver_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    for open_ in (open_reader, open_store):
+        with pytest.raises(Unavailable, match=r"pip install 'attestory\[postgresql\]'"):
+            open_("postgresql://u:secret@h/d")
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,9 @@ from audit.errors import AuditError, InvalidInput
 from audit.store import open_reader, open_store
 from audit.verify.policy import Policy
 from audit.verify.verifier import verify
-from tests.backends import ORIGIN, PostgresqlBackend, messages, signer_of
+from tests.backends import ORIGIN, PostgresqlBackend, messages, signer_of, user_url
 from tests.contract.check import check_log
 from tests.services.postgres import PostgresServer
-from tests.store.test_postgresql import user_url
 
 SIGNER = signer_of()
 PARTITION = signer_of(f"{ORIGIN}/topic/0", bytes(reversed(range(32))))

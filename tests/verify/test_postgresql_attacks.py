@@ -13,6 +13,7 @@ from audit.errors import StoreCorrupt
 from audit.store import open_reader, open_store
 from audit.verify.findings import Verdict
 from audit.verify.verifier import verify
+from tests.backends import user_url
 from tests.verify.conftest import (
     POLICY,
     SIGNER,
@@ -324,8 +325,7 @@ def test_a_schema_that_comes_first_on_the_search_path(ledger: Ledger) -> None:
         ],
     )
     try:
-        scheme, _, rest = ledger.url.partition("://")
-        with open_reader(f"{scheme}://{shadow}@{rest.partition('@')[2]}") as reader:
+        with open_reader(user_url(ledger.url, shadow)) as reader:
             report = verify(reader, POLICY)
     finally:
         run(ledger, [f"DROP ROLE {shadow}", f"DROP SCHEMA {shadow} CASCADE"])
