@@ -12,7 +12,8 @@ from audit.errors import FormatError, LimitExceeded
 from audit.event.types import SCHEMA
 from audit.kafka.transport import Fetched
 from audit.log.entry import MAX_EVENT_IN_LEAF_BYTES, SIGNATURE_BYTES, SourceSpan
-from audit.log.intake import UNDECODABLE_REASON, Incoming, Message, accept, quarantine
+from audit.log.intake import UNDECODABLE_REASON, Incoming, Message, quarantine
+from audit.log.plain import accept_event
 from audit.store.blobs import BlobStore
 from consumers.settings import Signatures
 from consumers.signatures import PinnedProducers
@@ -62,13 +63,13 @@ class Decoder:
         if not self._plain:
             self._decode_slowly(partition, messages, into, indexes)
             return
-        topic = self._topic
+        topic, add, new = self._topic, into.append, tuple.__new__
         for offset, key, value, signature in messages:
-            span = SourceSpan(topic, partition, offset, offset + 1)
+            span = new(SourceSpan, (topic, partition, offset, offset + 1))
             if value is None or len(value) > MAX_EVENT_IN_LEAF_BYTES:
-                into.append(self._odd(key, value, signature, span))
+                add(self._odd(key, value, signature, span))
             else:
-                into.append(accept(Message(value, signature, span)))
+                add(accept_event(value, signature, span))
 
     def _decode_slowly(
         self,
@@ -87,19 +88,20 @@ class Decoder:
             if value is None or len(value) > MAX_EVENT_IN_LEAF_BYTES:
                 into.append(self._odd(key, value, kept, span))
                 continue
-            item = self._unframed(Message(value, kept, span))
+            item = self._unframed(value, kept, span)
             into.append(self._required(item, lowest, highest + len(into) - before))
 
-    def _unframed(self, message: Message) -> Incoming:
+    def _unframed(self, value: bytes, signature: bytes | None, span: SourceSpan) -> Incoming:
         if self._framing is None:
-            return accept(message)
+            return accept_event(value, signature, span)
         try:
-            event = self._framing.decode(message.event)
+            event = self._framing.decode(value)
         except (FormatError, LimitExceeded) as error:
+            message = Message(value, signature, span)
             return self._quarantined(message, f"{UNDECODABLE_REASON}: {error}")
         if len(event) > MAX_EVENT_IN_LEAF_BYTES:
-            return self._oversize(event, message.signature, message.source)
-        return accept(message._replace(event=event))
+            return self._oversize(event, signature, span)
+        return accept_event(event, signature, span)
 
     def _required(self, item: Incoming, first: int, last: int) -> Incoming:
         """The item, or its quarantine where a signature is required and does not hold.
@@ -125,7 +127,7 @@ class Decoder:
         return self._quarantined(Message(key or b"", signature, span), reason)
 
     def _oversize(
-        self, data: bytes, signature: bytes | None, span: SourceSpan | None, before: str = ""
+        self, data: bytes, signature: bytes | None, span: SourceSpan, before: str = ""
     ) -> Incoming:
         # The blob is durable before the entry that names it.
         digest = self._blobs.put(data)

@@ -5,6 +5,7 @@ over a log reads back the newest one there. A store restored from an older copy 
 on from there, and its log sign two histories under one name; nobody could tell which is right.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 
@@ -24,7 +25,7 @@ ReadBack = Callable[[Iterable[str]], Mapping[str, bytes]]
 
 
 class Guard:
-    """Compares logs with what was published of them. One thread uses it."""
+    """Compares logs with what was published of them. Safe for several threads."""
 
     def __init__(
         self,
@@ -40,6 +41,7 @@ class Guard:
         self._clock = clock
         self._notes: Mapping[str, bytes] = {}
         self._read_s: float | None = None
+        self._lock = threading.Lock()
 
     def check(self, store: Reader, log: int, verifier: Verifier) -> None:
         """Return when the store holds all that was published of a log, with the same root.
@@ -62,10 +64,15 @@ class Guard:
                     "(see `audit verify`)"
                 )
         except (StoreCorrupt, InvalidInput):
-            self._metrics.guard_refusals += 1
+            with self._lock:
+                self._metrics.guard_refusals += 1
             raise
 
     def _newest(self, origin: str) -> bytes | None:
+        with self._lock:
+            return self._read(origin)
+
+    def _read(self, origin: str) -> bytes | None:
         # A store never shrinks, so it must hold what was published some seconds ago as well.
         now_s = self._clock()
         is_old = self._read_s is None or now_s - self._read_s > REMEMBERED_S

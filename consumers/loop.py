@@ -185,7 +185,7 @@ class Loop:
 
     def _sealed(self, result: Sealed) -> None:
         batch, appended = result.batch, result.appended
-        tally.count(self._metrics, batch.source, batch.bytes, appended)
+        tally.count(self._metrics, result)
         buffer = self._partitions.of(result.sequencer)
         if buffer is not None and buffer.reading:
             buffer.sealed(batch, appended)

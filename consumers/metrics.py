@@ -1,7 +1,7 @@
 """What a consumer counts, in plain numbers; a scrape turns them into Prometheus metrics.
 
-Each number is written by one thread only, so none of them needs a lock. They are written once a
-batch, never once a message.
+Each number is written by one thread only, or under the lock of whoever writes it. They are written
+once a batch, never once a message.
 """
 
 import time

@@ -54,8 +54,8 @@ class Publisher:
 
     def offer(self, origin: str, size: int, note: bytes) -> None:
         """Publish this checkpoint soon, unless a newer one comes first."""
-        self._metrics.sealed_to(origin, size)
         with self._changed:
+            self._metrics.sealed_to(origin, size)
             known = self._waiting.get(origin)
             if size > self._published.get(origin, 0) and (known is None or size > known.size):
                 self._waiting[origin] = _Waiting(size, note)

@@ -41,6 +41,9 @@ from consumers.worker import Worker, WriteHeads
 STOP_WITHIN_S = 5.0
 PUBLISH_WITHIN_S = 2.0
 THREAD_END_S = 1.0
+STORE_THREADS = 2
+"""Of a database server: while one waits for its transaction, the other one encodes and hashes."""
+SQLITE_SCHEME = "sqlite:"
 REFUSED = 1
 """Exit code when something was refused; the rest was sealed."""
 
@@ -80,7 +83,9 @@ class Service:
         )
         stack.callback(self._publisher.close)
         self._heads = Heads(self.ledger, settings.heads_every_s * 1_000_000)
-        self._worker = Worker(self.ledger.store.logs, self._write_heads, self.metrics)
+        self._worker = Worker(
+            self.ledger.store.logs, self._write_heads, self.metrics, _threads(settings.store)
+        )
         stack.callback(self._worker.close, THREAD_END_S)
         self.consumer = open_consumer(address, group, session_timeout_s=settings.session_timeout_s)
         stack.callback(self.consumer.close)
@@ -190,6 +195,11 @@ class Service:
     def _say_sealed(self, appended: Appended) -> None:
         if appended.checkpoint is not None:
             self._publisher.offer(self.ledger.origin, appended.size, appended.checkpoint)
+
+
+def _threads(store: str) -> int:
+    """How many threads talk to the store; SQLite works in this process, and for one at a time."""
+    return 1 if store.startswith(SQLITE_SCHEME) else STORE_THREADS
 
 
 def _decoder(settings: Settings, address: KafkaAddress, ledger: EmbeddedLedger) -> Decoder:

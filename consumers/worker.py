@@ -1,9 +1,9 @@
-"""The thread that talks to the store, so that the one that polls the broker never waits for it.
+"""The threads that talk to the store, so that the one that polls the broker never waits for it.
 
 A member that does not poll loses its partitions; a database may be away for minutes. So everything
-that takes a transaction is a job for this thread. Jobs are done one after the other, in the order
-they came: the batches of a partition never overtake each other. An append that fails because the
-store is busy or away is repeated until it succeeds or its partition is released.
+that takes a transaction is a job for these threads. Jobs of a partition are done one after the
+other, in the order they came: its batches never overtake each other. An append that fails because
+the store is busy or away is repeated until it succeeds or its partition is released.
 """
 
 import threading
@@ -59,6 +59,8 @@ class Sealed(NamedTuple):
     sequencer: Sequencer
     batch: Batch
     appended: AppendedFrom
+    began_s: float
+    ended_s: float
 
 
 class Failed(NamedTuple):
@@ -78,35 +80,49 @@ Result = TakenOver | Sealed | Failed | Done
 
 
 class Worker:
-    """Does jobs on a thread of its own. `submit` and `next` are for one other thread."""
+    """Does jobs on threads of its own. `submit` and `next` are for one other thread."""
 
     def __init__(
-        self, look: Callable[[], object], write_heads: Callable[[bool], None], metrics: Metrics
+        self,
+        look: Callable[[], object],
+        write_heads: Callable[[bool], None],
+        metrics: Metrics,
+        threads: int = 1,
     ) -> None:
-        """Start the thread. `look` asks the store for something; `write_heads` takes `final`."""
+        """Start the threads. `look` asks the store for something; `write_heads` takes `final`.
+
+        More threads than one help where the store works in another process: while one waits for
+        it, another one prepares. All jobs of a partition are done by the same one.
+        """
         self._look = look
         self._write_heads = write_heads
         self._metrics = metrics
-        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._results: SimpleQueue[Result | BaseException] = SimpleQueue()
         self._giving_up = threading.Event()
+        self._lock = threading.Lock()
         self._pauses = Pauses()
         self.unfinished = 0
-        self._thread = threading.Thread(target=self._run, name="store", daemon=True)
-        self._thread.start()
+        self._queues: list[SimpleQueue[Job | None]] = [SimpleQueue() for _ in range(threads)]
+        self._threads = [
+            threading.Thread(target=self._run, args=(jobs,), name=f"store-{number}", daemon=True)
+            for number, jobs in enumerate(self._queues)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def alive(self) -> bool:
-        """False when its thread has ended."""
-        return self._thread.is_alive()
+        """False when one of its threads has ended."""
+        return all(thread.is_alive() for thread in self._threads)
 
     def submit(self, job: Job) -> None:
         """Have a job done after those before it. Each is answered by one result."""
         self.unfinished += 1
-        self._jobs.put(job)
+        of = job.sequencer.partition if isinstance(job, TakeOver | Append) else 0
+        self._queues[of % len(self._queues)].put(job)
 
     def next(self, timeout_s: float = 0.0) -> Result | None:
-        """The next result; None when there is none in time. Raises what broke the thread."""
+        """The next result; None when there is none in time. Raises what broke a thread."""
         try:
             result = self._results.get(timeout_s > 0, timeout_s or None)
         except Empty:
@@ -121,14 +137,16 @@ class Worker:
         self._giving_up.set()
 
     def close(self, timeout_s: float) -> None:
-        """End the thread after the job it is at. Safe to repeat."""
+        """End the threads after the jobs they are at. Safe to repeat."""
         self.give_up()
-        self._jobs.put(None)
-        self._thread.join(timeout_s)
+        for jobs in self._queues:
+            jobs.put(None)
+        for thread in self._threads:
+            thread.join(timeout_s)
 
-    def _run(self) -> None:
+    def _run(self, jobs: "SimpleQueue[Job | None]") -> None:
         try:
-            while (job := self._jobs.get()) is not None:
+            while (job := jobs.get()) is not None:
                 self._results.put(self._do(job))
         except BaseException as error:
             self._results.put(error)
@@ -147,9 +165,7 @@ class Worker:
             except AuditError as error:
                 return Failed(job, error)
             else:
-                self._metrics.database_ok = True
-                if isinstance(job, Append) and self._pauses.over():
-                    info("the store answers again")
+                self._answered(job)
                 return result
 
     def _attempt(self, job: Job) -> Result:
@@ -163,22 +179,28 @@ class Worker:
             return TakenOver(job.sequencer, job.sequencer.take_over())
         began_s = time.monotonic()
         appended = job.sequencer.append(job.batch)
-        ended_s = time.monotonic()
-        self._metrics.batch_seconds.observe(ended_s - began_s)
-        self._metrics.seal_seconds.observe(ended_s - job.batch.arrived_s)
-        return Sealed(job.sequencer, job.batch, appended)
+        return Sealed(job.sequencer, job.batch, appended, began_s, time.monotonic())
+
+    def _answered(self, job: Job) -> None:
+        self._metrics.database_ok = True
+        with self._lock:
+            again = isinstance(job, Append) and self._pauses.over()
+        if again:
+            info("the store answers again")
 
     def _again(self, job: Job, error: Unavailable) -> bool:
         """Wait before the next attempt; False when the job is not for this thread to repeat.
 
         Only an append is: what was read behind it must not get ahead of it.
         """
-        self._metrics.database_errors += 1
-        if isinstance(job, TakeOver):
-            return False  # it may be the broker that does not answer
-        self._metrics.database_ok = False
-        if not isinstance(job, Append):
-            return False
-        if self._pauses.begins():
+        with self._lock:
+            self._metrics.database_errors += 1
+            if isinstance(job, TakeOver):
+                return False  # it may be the broker that does not answer
+            self._metrics.database_ok = False
+            if not isinstance(job, Append):
+                return False
+            first, pause_s = self._pauses.begins(), self._pauses.next_s()
+        if first:
             alarm("the store does not answer; what was read is kept and tried again", why=error)
-        return not self._giving_up.wait(self._pauses.next_s())
+        return not self._giving_up.wait(pause_s)

@@ -7,7 +7,6 @@ what is shown, into the README. The block of the cluster runs on a real Kafka an
 
 import os
 import re
-import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -116,19 +115,17 @@ def test_the_readme_shows_what_is_printed(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_readme_shows_what_a_cluster_prints(
-    kafka_server: KafkaServer, postgres_server: PostgresServer, tmp_path: Path
+    private_kafka: KafkaServer, postgres_server: PostgresServer, tmp_path: Path
 ) -> None:
     text = README.read_text()
     block = CLUSTER.search(text)
     assert block is not None
-    topic = f"audit.events.{secrets.token_hex(2)}"
-    bus, store = kafka_server.url(topic), postgres_server.new_database()
+    bus, store = private_kafka.url("audit.events"), postgres_server.new_database()
     settings = {"AUDIT_BUS": bus, "AUDIT_STORE": store, "XDG_STATE_HOME": str(tmp_path)}
     wrong, fresh = [], ""
     for command, shown in commands(block[1]):
         printed = run(command.replace(CLUSTER_BUS, bus), tmp_path, **settings)
         printed = printed.replace(bus, CLUSTER_BUS).replace(store, CLUSTER_STORE)
-        printed = printed.replace(topic, "audit.events")
         if not matches(shown, printed):
             wrong.append(f"$ {command}\nshown:\n{shown}\nprinted:\n{printed}")
             shown = printed

@@ -88,6 +88,7 @@ def test_the_wheel_holds_the_package_and_the_schemas(built: Built) -> None:
     assert "audit/py.typed" in names
     assert {name.partition("/")[0] for name in names} == {
         "audit",
+        "consumers",
         f"attestory-{audit.__version__}.dist-info",
     }
 

@@ -20,7 +20,7 @@ def test_init_makes_the_ledger_and_prints_the_verifier_key(cli: Cli, ledger_dir:
 
 def test_init_json(cli: Cli) -> None:
     made = cli("init", "--json").json
-    assert made.keys() == {"created", "origin", "vkey", "store", "key", "policy"}
+    assert made.keys() == {"topics", "created", "origin", "vkey", "store", "key", "policy"}
     assert made["created"] is True
     assert cli("init", "--json").json == {**made, "created": False}
 

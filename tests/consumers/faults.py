@@ -277,7 +277,6 @@ def _consumer(folder: str, log: str, arguments: list[str], environ: dict[str, st
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(file, 1)
     os.dup2(file, 2)
-    sys.stderr = open(2, "w", buffering=1, closefd=False)
     importlib.reload(failpoints)
     sys.argv = ["consumers", *arguments]
     from consumers.__main__ import main
@@ -314,10 +313,18 @@ class Forked:
         """Whether it runs."""
         return self._process.is_alive()
 
-    def tell(self, number: signal.Signals) -> None:
-        """Send it a signal."""
-        assert self._process.pid is not None
-        os.kill(self._process.pid, number)
+    def pause(self) -> None:
+        """Stop it where it is; return when none of its threads runs any more."""
+        os.kill(self._process.pid or 0, signal.SIGSTOP)
+        threads = Path(f"/proc/{self._process.pid}/task")
+        if not threads.exists():
+            time.sleep(0.5)  # not Linux: nothing tells
+            return
+        wait_until("it stands still", lambda: {_state(each) for each in threads.iterdir()} == {"T"})
+
+    def go_on(self) -> None:
+        """Undo `pause`."""
+        os.kill(self._process.pid or 0, signal.SIGCONT)
 
     def kill(self) -> None:
         """As a power cut: nothing is finished."""
@@ -343,6 +350,13 @@ class Forked:
         self._process.join(PATIENCE_S)
         if kind is not None:
             print(f"{self.log.name}:\n{self.said[-3_000:]}")
+
+
+def _state(thread: Path) -> str:
+    try:
+        return (thread / "stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "T"  # it has just ended
 
 
 class Lines(logging.Handler):

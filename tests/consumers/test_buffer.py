@@ -17,6 +17,7 @@ from consumers.metrics import Metrics
 from consumers.pauses import FIRST_S, LONGEST_S, Pauses
 from consumers.sequencer import Batch
 from consumers.tally import count
+from consumers.worker import Sealed
 from tests.consumers.support import an_event
 
 BATCH = 10
@@ -195,7 +196,9 @@ def test_a_batch_is_counted_by_what_became_of_it(tmp_path: Path) -> None:
     statuses = [*Status, Status.SEALED]
     outcomes = [Outcome(status, 1, 0) for status in statuses]
     metrics = Metrics()
-    count(metrics, batch.source, batch.bytes, AppendedFrom(outcomes, 9, None, 8, 4))
+    appended = AppendedFrom(outcomes, 9, None, 8, 4)
+    count(metrics, Sealed(buffer.sequencer, batch, appended, 1.0, 3.0))
+    assert (metrics.batch_seconds.sum, metrics.seal_seconds.sum) == (2.0, 3.0)
     assert (metrics.messages, metrics.batches, metrics.bytes) == (5, 1, batch.bytes)
     assert (metrics.sealed, metrics.quarantined, metrics.conflicts) == (2, 1, 1)
     assert (metrics.duplicates, metrics.skipped) == (1, 4)

@@ -1,7 +1,6 @@
 """The broker is restarted, dies, loses data; the topic grows, expires, is made anew."""
 
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,7 @@ from tests.services.kafka import JarBroker, KafkaServer
 
 
 @pytest.mark.slow
-def test_the_broker_restarts_dies_and_loses_a_disk(
+def test_the_broker_dies_is_away_and_loses_a_disk(
     private_kafka: KafkaServer, ledger_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = Place.new(private_kafka, ledger_dir, partitions=2)
@@ -39,12 +38,9 @@ def test_the_broker_restarts_dies_and_loses_a_disk(
     with Feed(place) as feed, Forked(place) as consumer:
         wait_until("it reads", lambda: "reading" in consumer.said)
         with Flow(feed):
-            private_kafka.stop()
-            sleep(SESSION_S + 0.5)
-            private_kafka.start()
-            sleep(0.5)
             private_kafka.kill()
             lose_disk(private_kafka, f"{lost.topic}-0")
+            sleep(SESSION_S + 0.5)
             private_kafka.start()
         feed.flush()
         place.wait_sealed()
@@ -125,12 +121,12 @@ def test_retention_deletes_what_was_not_read(kafka_server: KafkaServer, ledger_d
         assert skips(entries[1]) == [(30, 50, "EXPIRED")]
         assert skips(entries[2]) == [(0, 5, "EXPIRED")]
         # It happens to a consumer that runs but is held up, too.
-        consumer.tell(signal.SIGSTOP)
+        consumer.pause()
         sleep(0.3)  # a request for more, sent before, must not be answered with these
         put(place, some_lost(range(20, 60)))
         delete_below(place, {0: 90})
         put(place, some_events(place, range(40, 50)))
-        consumer.tell(signal.SIGCONT)
+        consumer.go_on()
         place.wait_sealed()
         assert consumer.stop() == 0
     entries = check(place)
@@ -159,17 +155,14 @@ def test_the_topic_grows(kafka_server: KafkaServer, ledger_dir: Path) -> None:
         put(place, some_events(place, range(20, 40)), partition=2)
         member.ended()
         refused, member.error, member.code = member.error, None, 0
-    for _ in range(2):
-        assert isinstance(refused, InvalidInput)
-        assert "has 3 partitions, the ledger accepted 1" in str(refused)
-        assert "--accept-partitions 3" in str(refused)
-        assert place.positions() == {0: 20, 1: 0, 2: 0}
-        with pytest.raises(InvalidInput) as caught:
-            consume(place)
-        refused = caught.value
-    with pytest.raises(InvalidInput, match="has 3 partitions"):
-        consume(place, accept_partitions=2)
+    assert isinstance(refused, InvalidInput)
+    assert "has 3 partitions, the ledger accepted 1" in str(refused)
+    assert "--accept-partitions 3" in str(refused)
+    with pytest.raises(InvalidInput, match=r"(?s)has 3 partitions.*--accept-partitions 3"):
+        consume(place)
+    assert place.positions() == {0: 20, 1: 0, 2: 0}
     assert consume(place, accept_partitions=3) == 0
+    put(place, some_events(place, range(40, 50)), partition=1)
     assert consume(place) == 0
     entries = check(place)
     accepted = [record["partitions"] for record in records_of(entries[0], "source.accepted")]

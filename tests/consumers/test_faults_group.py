@@ -1,6 +1,5 @@
 """The group moves partitions while their owners are at work, stopped, or dead: one writer a log."""
 
-import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -27,7 +26,7 @@ from tests.consumers.faults import (
     some_events,
 )
 from tests.consumers.processes import free_port, metrics, wait_until
-from tests.consumers.rederive import check
+from tests.consumers.rederive import check, rederive
 from tests.services.kafka import KafkaServer
 
 GONE = ("partitions lost", "partitions given back", "another consumer claimed the log")
@@ -60,12 +59,12 @@ def test_stopped_beyond_its_session(
         feed.say(100)
         feed.flush()
         wait_until("it has them in hand", lambda: waiting(port) >= 1)
-        zombie.tell(signal.SIGSTOP)
+        zombie.pause()
         if other.in_transaction:
             other.execute("ROLLBACK")
         with Member(place):
             place.wait_sealed()
-            zombie.tell(signal.SIGCONT)
+            zombie.go_on()
             feed.say(100)
             feed.flush()
             place.wait_sealed()
@@ -95,7 +94,7 @@ def test_members_come_and_go(kafka_server: KafkaServer, ledger_dir: Path) -> Non
     options = ("--batch", "40", "--linger", "30")
     with Feed(place) as feed, Member(place, batch=40, linger_ms=30):
         with Flow(feed):
-            for number, ending in enumerate(("stop", "kill", "stop", "kill")):
+            for number, ending in enumerate(("stop", "kill")):
                 with Forked(place, *options, name=f"member{number}") as one:
                     wait_until("it reads", lambda one=one: "reading" in one.said)
                     with Member(place, batch=40, linger_ms=30):
@@ -123,7 +122,7 @@ def test_delivered_again_from_the_start(
         reader.commit({partition: zero for partition in place.places()})
     put(place, some_events(place, range(200, 250)))
     assert consume(place) == 0
-    check(place)
+    rederive(place)
     seek = KafkaPythonConsumer.seek
     sought: list[int] = []
 
@@ -159,10 +158,6 @@ def test_another_ledger_in_the_same_group_is_refused(
         place.wait_sealed()
     check(place)
     assert other.positions() == {0: 0}
-    # With a group of its own it reads all of it.
-    assert consume(other) == 0
-    other.truth = place.truth
-    check(other)
 
 
 def committed(place: Place, group: str) -> bool:
