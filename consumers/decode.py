@@ -5,10 +5,11 @@ Only what cannot be judged now - the schema registry or the blob store does not 
 it is tried again, and nothing behind it in its partition goes ahead of it.
 """
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from audit.errors import FormatError, LimitExceeded
+from audit.errors import FormatError, LimitExceeded, Unavailable
 from audit.event.types import SCHEMA
 from audit.kafka.transport import Fetched
 from audit.log.entry import MAX_EVENT_IN_LEAF_BYTES, SIGNATURE_BYTES, SourceSpan
@@ -26,6 +27,10 @@ OVERSIZE_REASON = "OVERSIZE"
 OVERSIZE_MARK = b"attestory oversize v1\n"
 OVERSIZE_KEPT_BYTES = 1_024
 """How much of a message that is too large stands in its entry, behind its digest."""
+
+
+DECODE_WITHIN_S = 2.0
+"""How long a slow registry may hold up the thread that polls; the rest is decoded the next time."""
 
 
 class Decoder:
@@ -82,7 +87,13 @@ class Decoder:
             self._pinned.look()
         lowest, highest = indexes
         before = len(into)
+        until_s = time.monotonic() + DECODE_WITHIN_S
         for offset, key, value, signature in messages:
+            if self._framing is not None and time.monotonic() > until_s:
+                raise Unavailable(
+                    f"{len(into) - before} messages took {DECODE_WITHIN_S:.0f} s to decode: the "
+                    "schema registry is slow, or is asked for many ids; the rest comes next"
+                )
             kept = signature if self._keep else None
             span = SourceSpan(self._topic, partition, offset, offset + 1)
             if value is None or len(value) > MAX_EVENT_IN_LEAF_BYTES:

@@ -20,6 +20,7 @@ from audit.kafka.transport import Consumer, Producer
 
 MAX_CHECKPOINT_BYTES = 65_536
 """Largest note that is published or handed out; a larger value cannot be ours and is skipped."""
+MAX_SIZE_DIGITS = 19
 MAX_ORIGINS = 20_000
 """Most logs looked for in one pass: with the largest notes a bound on memory, in practice 10 MB."""
 FIRST_WINDOW = 1_000
@@ -102,7 +103,10 @@ def _last_in(
     window: tuple[int, int],
     stall_s: float,
 ) -> dict[bytes, bytes]:
-    """The last value of each key in [start, end).
+    """The value of each key in [start, end): the largest checkpoint, or the last if that is none.
+
+    The largest and not the last: a consumer that was held up may publish, late, one that is older
+    than what the log's next owner published meanwhile.
 
     It ends by position, not by message: the last offsets may be markers of transactions, or have
     been compacted away.
@@ -118,7 +122,9 @@ def _last_in(
                 break
             if message.key in wanted and message.value is not None:
                 if len(message.value) <= MAX_CHECKPOINT_BYTES:
-                    found[message.key] = message.value
+                    size = _size_in(message.value)
+                    if size is None or size >= (_size_in(found.get(message.key, b"")) or 0):
+                        found[message.key] = message.value
                 else:
                     _log.warning("offset %d of checkpoints is no checkpoint", message.offset)
         now = time.monotonic()
@@ -130,3 +136,10 @@ def _last_in(
                 f"{CHECKPOINTS_TOPIC}, partition {partition}: nothing comes after offset {reached}"
             )
     return found
+
+
+def _size_in(note: bytes) -> int | None:
+    """The size that a note claims, in its second line; None when it is no checkpoint."""
+    line = note.split(b"\n", 2)[1:2]
+    digits = line[0] if line else b""
+    return int(digits) if digits.isdigit() and len(digits) <= MAX_SIZE_DIGITS else None

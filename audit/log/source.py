@@ -17,9 +17,9 @@ needs no other record of it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from audit.errors import FormatError
+from audit.errors import FormatError, InvalidInput
 from audit.event.book import SchemaBook
 from audit.event.build import record_event
 from audit.event.envelope import decode_event, encode_event
@@ -33,10 +33,15 @@ DUPLICATE = "DUPLICATE"
 EXPIRED = "EXPIRED"
 NO_MESSAGE = "NO_MESSAGE"
 
-MAX_RANGES = 800
-"""Ranges in one `source.skipped` entry; so many fit an event with room to spare."""
+MAX_RANGES = 400
+MAX_PRODUCERS = 200
+"""Ranges, and numbers of producers, in one `source.skipped` entry. So many fit an event even when
+each number has 19 digits and each producer's id its 128 bytes."""
 LOOK_BACK = (1, 64, 4_096)
 """How many entries are read at once when looking back for the newest one of a source."""
+
+
+_Item = TypeVar("_Item")
 
 
 class SourceBatch(NamedTuple):
@@ -96,13 +101,22 @@ class Accounts:
     def entry(self, offset: int) -> None:
         """This offset has an entry."""
         if offset != self.next_offset:
-            self.reach(offset)
+            self._reach_next(offset)
         self.next_offset = offset + 1
+
+    def _reach_next(self, offset: int) -> None:
+        """Reach an offset that must not lie behind. Raises InvalidInput."""
+        if offset < self.next_offset:
+            raise InvalidInput(
+                f"offset {offset} comes after offset {self.next_offset - 1}: the messages of a "
+                "partition are not in order; nothing of this batch is sealed"
+            )
+        self.reach(offset)
 
     def duplicate(self, offset: int, first_copy: int) -> None:
         """This offset repeats the entry at an index."""
         if offset != self.next_offset:
-            self.reach(offset)
+            self._reach_next(offset)
         self.next_offset = offset + 1
         last = self.skips[-1] if self.skips else None
         if (
@@ -125,23 +139,35 @@ class Accounts:
         """The `source.skipped` events, encoded; none when every offset has an entry."""
         if not self.skips:
             return []
-        parts = [self.skips[at : at + MAX_RANGES] for at in range(0, len(self.skips), MAX_RANGES)]
-        spread = -(-len(self.producers) // len(parts))
-        return [
-            _event(
-                topic,
-                partition,
-                part,
-                self.producers[at * spread : (at + 1) * spread],
-                self.next_offset if part is parts[-1] else part[-1].next,
+        ranges = _parts(self.skips, MAX_RANGES)
+        # Repeats of neighbouring offsets are one range, so there may be far more producers' numbers
+        # than ranges; entries that carry only those say where to read on as the last one does.
+        producers = _parts(self.producers, MAX_PRODUCERS)
+        found = []
+        for at in range(max(len(ranges), len(producers))):
+            some = ranges[at] if at < len(ranges) else []
+            last = at >= len(ranges) - 1
+            found.append(
+                _event(
+                    topic,
+                    partition,
+                    at,
+                    some,
+                    producers[at] if at < len(producers) else [],
+                    self.next_offset if last else some[-1].next,
+                )
             )
-            for at, part in enumerate(parts)
-        ]
+        return found
+
+
+def _parts(items: list[_Item], size: int) -> list[list[_Item]]:
+    return [items[at : at + size] for at in range(0, len(items), size)]
 
 
 def _event(
     topic: str,
     partition: int,
+    part: int,
     skips: Sequence[Skip],
     producers: Sequence[tuple[str, int]],
     next_offset: int,
@@ -155,7 +181,9 @@ def _event(
         "producers": [list(producer) for producer in producers],
         "next_offset": next_offset,
     }
-    event_id = f"{SKIPPED_TYPE}:{partition}:{skips[0].first}"
+    # Each offset is left out once, so no other entry of this log begins with it.
+    first = skips[0].first if skips else f"{next_offset}+{part}"
+    event_id = f"{SKIPPED_TYPE}:{partition}:{first}"
     return encode_event(
         record_event(SKIPPED_TYPE, data, event_id=event_id, source=LEDGER_SOURCE).event
     )

@@ -9,12 +9,13 @@ was lost is found by the next append, by the same code as ever.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 
 from sqlalchemy import Connection, Engine, func, insert, select, update
 
 from audit.errors import Fenced, InvalidInput, StoreCorrupt
 from audit.event.build import record_event, schema_event
-from audit.event.envelope import encode_event
+from audit.event.envelope import MAX_EVENT_ID_BYTES, encode_event
 from audit.event.schema import builtin
 from audit.log.entry import Kind
 from audit.log.intake import Incoming, Message, accept
@@ -100,7 +101,7 @@ class SqlStore(SqlReader):
         opened, schemas = record_event(
             LOG_OPENED,
             {"origin": origin, "vkey": vkey},
-            event_id=f"{LOG_OPENED}:{origin}",
+            event_id=_opened_id(origin),
             source="audit",
         )
         texts = dict.fromkeys((builtin("entry.v1"), builtin("event.v1"), *schemas))
@@ -246,3 +247,10 @@ class SqlStore(SqlReader):
             insert(tables.checkpoints).values(log=log, size=step.head.size, note=note)
         )
         return step, note
+
+
+def _opened_id(origin: str) -> str:
+    """The id of a log's first event: with its origin, or the digest of one that is too long."""
+    name = origin.encode()
+    short = len(LOG_OPENED) + 1 + len(name) <= MAX_EVENT_ID_BYTES
+    return f"{LOG_OPENED}:{origin if short else sha256(name).hexdigest()}"

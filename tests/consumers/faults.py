@@ -29,6 +29,7 @@ from audit.errors import AuditError
 from audit.event.build import data_event
 from audit.event.envelope import encode_event
 from audit.store import open_reader, store_folder
+from audit.store.contract import Reader
 from audit.store.positions import source_position
 from consumers import failpoints
 from consumers.logs import LOGGER, TextLines
@@ -93,13 +94,16 @@ class Place:
     def positions(self) -> dict[int, int]:
         """Partition -> the offset up to which its log accounts for it."""
         with open_reader(self.store) as reader:
-            there = {info.log for info in reader.logs()}
-            found = {}
-            for partition in range(self.partitions):
-                log = partition + 1
-                at = source_position(reader, log) if log in there else None
-                found[partition] = 0 if at is None else at.next_offset
-            return found
+            return self._positions(reader)
+
+    def _positions(self, reader: Reader) -> dict[int, int]:
+        there = {info.log for info in reader.logs()}
+        found = {}
+        for partition in range(self.partitions):
+            log = partition + 1
+            at = source_position(reader, log) if log in there else None
+            found[partition] = 0 if at is None else at.next_offset
+        return found
 
     def wait_sealed(self) -> None:
         """Wait until all that the topic holds now is in the logs."""
@@ -107,12 +111,13 @@ class Place:
 
         def reached() -> bool:
             try:
-                positions = self.positions()
+                positions = self._positions(reader)
             except AuditError:
                 return False  # the database is away just now
             return all(positions[partition] >= end for partition, end in ends.items())
 
-        wait_until(f"{ends} is sealed", reached)
+        with open_reader(self.store) as reader:
+            wait_until(f"{ends} is sealed", reached)
 
 
 def reader_of(place: Place, **settings: Any) -> Any:

@@ -119,12 +119,14 @@ def test_the_database_restarts_and_dies(
             private_postgres.stop()
             sleep(SESSION_S + 0.5)  # the group must not miss the consumer meanwhile
             private_postgres.start()
-            sleep(0.3)
+            before = place.positions()
+            wait_until("it goes on", lambda: place.positions() != before)
             private_postgres.kill()
             private_postgres.start()
         feed.flush()
         place.wait_sealed()
         assert "partitions lost" not in said.text
+        assert said.count("the store answers again") == 2
     check(place)
 
 

@@ -10,7 +10,7 @@ from audit.event.envelope import decode_event, encode_event
 from audit.event.payload import decode_payload
 from audit.log.entry import Kind, SourceSpan, decode_entry
 from audit.log.intake import Message, accept
-from audit.log.source import MAX_RANGES, SKIPPED_TYPE, SourceBatch
+from audit.log.source import MAX_PRODUCERS, MAX_RANGES, SKIPPED_TYPE, SourceBatch
 from audit.store.contract import Lease, Status
 from audit.store.positions import source_position
 from audit.store.sql_store import SqlStore
@@ -82,6 +82,12 @@ def test_a_log_is_opened_once(opened: SqlStore, backend: Backend) -> None:
     ):
         with pytest.raises(InvalidInput, match="with another key"):
             opened.open_log(log, origin, signer)
+
+
+def test_an_origin_may_be_long(store: SqlStore) -> None:
+    origin = f"{ORIGIN}/{'t' * 249}/0"
+    assert store.open_log(LOG, origin, signer_of(origin))
+    assert not store.open_log(LOG, origin, signer_of(origin))
 
 
 def test_offsets_are_sealed_in_order_and_the_log_says_where_to_go_on(opened: SqlStore) -> None:
@@ -184,6 +190,39 @@ def test_repeats_of_another_emitter_are_named(opened: SqlStore) -> None:
     (record,) = skips(opened)
     assert record["producers"] == [["b", 7]]
     verified(opened)
+
+
+def test_thousands_of_repeats_of_another_emitter_fit_the_entries(opened: SqlStore) -> None:
+    lease = opened.claim(LOG)
+    count = 3 * MAX_PRODUCERS + 5
+    opened.append_from(lease, batch(range(count)), SIGNER)
+    incoming = [
+        accept(
+            Message(
+                encode_event(
+                    event_of(number)._replace(producer_id="p" * 128, producer_sequence=2**63 - 1)
+                ),
+                None,
+                SourceSpan(TOPIC, 0, count + number, count + number + 1),
+            )
+        )
+        for number in range(count)
+    ]
+    appended = opened.append_from(lease, SourceBatch(TOPIC, 0, 0, incoming, 2 * count), SIGNER)
+    assert appended.skipped == count
+    records = skips(opened)
+    assert sum(len(record["producers"]) for record in records) == count  # type: ignore[arg-type,misc]
+    assert [record["next_offset"] for record in records] == [2 * count] * len(records)
+    assert opened.claim(LOG).next_offset == 2 * count
+    verified(opened)
+
+
+def test_messages_that_are_not_in_order_are_refused_whole(opened: SqlStore) -> None:
+    lease = opened.claim(LOG)
+    size = opened.size(LOG)
+    with pytest.raises(InvalidInput, match="not in order"):
+        opened.append_from(lease, batch({0: 0, 2: 2, 1: 1}), SIGNER)
+    assert opened.size(LOG) == size
 
 
 def test_gaps_are_named_expired_or_without_a_message(opened: SqlStore) -> None:
