@@ -12,6 +12,9 @@ BIN := $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DEMO_DIR ?= demo
 PYTEST_ARGS ?=
+# How many processes run the tests; a file's tests stay in one of them.
+JOBS ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 .PHONY: demo test check bench clean distclean
 .DEFAULT_GOAL := test
@@ -20,14 +23,14 @@ demo: $(VENV)/.installed-ml
 	@$(BIN)/audit demo --dir $(DEMO_DIR)
 
 test: $(VENV)/.installed-test
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(PYTEST)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict audit consumers
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST)
 
 bench: $(VENV)/.installed-test
 	@$(BIN)/python tests/benchmarks/run.py

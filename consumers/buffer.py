@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from audit.errors import AuditError, Unavailable
+from audit.kafka.growing import check_offsets
 from audit.kafka.transport import Fetched
 from audit.log.intake import Incoming
 from audit.log.source import SourceBatch
@@ -45,6 +46,7 @@ class Buffer:
         self._arrived_s = 0.0
         self._cut_to = 0
         self._read_to = 0
+        self._is_sought = True
         self._first_kept = 0
 
     def begin(self, next_offset: int, first_kept: int) -> None:
@@ -57,11 +59,13 @@ class Buffer:
         self.pauses.over()
         self.sealed_to = self._cut_to = next_offset
         self._read_to = max(next_offset, first_kept)
+        self._is_sought = True
         self._first_kept = first_kept
 
     def skip_to(self, first_kept: int) -> None:
         """What was not read yet below this offset has expired; it is read on from there."""
         self._read_to = self._first_kept = first_kept
+        self._is_sought = True
         self.paused = False
 
     def refuse(self, error: AuditError) -> None:
@@ -102,8 +106,18 @@ class Buffer:
         return not (self._left or self._incoming or self.pending)
 
     def add(self, messages: Sequence[Fetched], now_s: float) -> None:
-        """Take messages that follow those before. Raises Unavailable: some are left undecoded."""
-        if messages and messages[0].offset < self._read_to:
+        """Take messages that follow those before.
+
+        Raises Unavailable: some are left undecoded. Raises OffsetsAstray: offsets run backwards,
+        and to drop what looks like a repetition would account for messages that were not read.
+        Only what comes first after a seek may begin before it.
+        """
+        if not messages:
+            return
+        begin = messages[0].offset if self._is_sought else self._read_to
+        check_offsets(self.sequencer.topic, self.partition, messages, begin, None)
+        self._is_sought = False
+        if messages[0].offset < self._read_to:
             messages = [message for message in messages if message.offset >= self._read_to]
         if not messages:
             return

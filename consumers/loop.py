@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 
 from audit.errors import AuditError, InvalidInput, Unavailable
-from audit.kafka.transport import Consumer, Fetched
+from audit.kafka.transport import Consumer, Fetched, OffsetsAstray
 from consumers import failpoints, tally
 from consumers.buffer import Buffer
 from consumers.logs import alarm, info, warn
@@ -87,6 +87,9 @@ class Loop:
         except Unavailable as error:
             self._broker_away(error)
             return
+        except OffsetsAstray as error:
+            self._refuse(error.partition, error)
+            return
         if self._broker.over():
             info("the broker answers again")
         self._metrics.broker_ok = True
@@ -123,6 +126,13 @@ class Loop:
             buffer.add(messages, now_s)
         except Unavailable as error:
             self._cannot_decode(buffer, error, now_s)
+        except OffsetsAstray as error:
+            self._refuse(partition, error)
+
+    def _refuse(self, partition: int, error: AuditError) -> None:
+        buffer = self._partitions.get(partition)
+        if buffer is not None and buffer.reading:
+            self._partitions.failed(buffer, error)
 
     def _decode_left(self, buffer: Buffer, now_s: float) -> None:
         if not buffer.is_stuck or buffer.retry_s is None or now_s < buffer.retry_s:

@@ -21,6 +21,7 @@ from audit.errors import AuditError, InvalidInput, Unavailable
 from audit.kafka.address import KafkaAddress
 from audit.kafka.clients import describe_topic
 from audit.kafka.confluent_link import Link
+from audit.kafka.growing import Growing, astray
 from audit.kafka.translate import no_answer, one_line, out_of_range, signature_of
 from audit.kafka.transport import Callback, Committed, Fetched, Offsets
 
@@ -67,6 +68,8 @@ class ConfluentConsumer:
         self._broken: dict[int, int] = {}
         self._before: set[int] = set()
         self._moved: set[int] = set()
+        self._taken: list[Any] = []
+        self._growing = Growing()
         self._paused: set[int] = set()
         self._is_assigning = False
         self._failure: AuditError | None = None
@@ -120,13 +123,15 @@ class ConfluentConsumer:
         self._started.clear()
         self._positions.clear()
         self._broken.clear()
+        self._growing.clear()
+        self._taken.clear()
 
     def seek(self, partition: int, offset: int) -> None:
         """Read this partition from here on; starts a paused one."""
         self._place(partition)
-        self._broken.pop(partition, None)
-        self._paused.discard(partition)
+        self._forget([partition])
         self._positions[partition] = offset
+        self._growing.sought(partition, offset)
         if self._is_assigning and partition in self._before:
             self._moved.add(partition)
         if partition in self._started:
@@ -136,18 +141,26 @@ class ConfluentConsumer:
 
     def poll(self, timeout_s: float, max_messages: int) -> Mapping[int, Sequence[Fetched]]:
         """Partition -> messages in order of offset. Empty when nothing came in time."""
-        self._before, self._moved = set(self._started), set()
-        # A full `consume` would wait out the time for the last few messages.
-        some = self._call(lambda: self._client.consume(1, timeout_s))
-        if some and max_messages > 1:
-            some += self._call(lambda: self._client.consume(max_messages - 1, 0))
+        self._growing.tell()
+        # What librdkafka handed out it does not hand out again: it stays here until it is sorted,
+        # whatever is raised before that.
+        taken = self._taken
+        if not taken:
+            self._before, self._moved = set(self._started), set()
+            # A full `consume` would wait out the time for the last few messages.
+            taken += self._call(lambda: self._client.consume(1, timeout_s))
+            if taken and max_messages > 1:
+                taken += self._call(lambda: self._client.consume(max_messages - 1, 0))
         self._raise_callback_error()
-        found = self._sorted(some)
+        found = self._sorted(taken)
+        self._taken = []
+        if not found:
+            self._growing.tell()
         if found:
             self._down_since, self._link.is_down = None, False
             return found
         if self._broken:
-            raise self._out_of_range()
+            raise out_of_range(self._topic, self._broken, self.offsets)
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
@@ -158,13 +171,17 @@ class ConfluentConsumer:
         """The offset read next: after the last message handed out and the markers behind it."""
         if partition not in self._positions:
             raise InvalidInput(f"partition {partition} has no position: seek first")
+        self._growing.mind(partition)
         return self._positions[partition]
 
     def offsets(self, partitions: Sequence[int]) -> dict[int, Offsets]:
         """What the broker holds of each partition now."""
         found = {}
         for partition in partitions:
-            kept = self._call(partial(self._watermarks, partition))
+            place = Place(self._topic, partition)
+            kept = self._call(
+                partial(self._client.get_watermark_offsets, place, self._timeout_s, cached=False)
+            )
             if kept is None:
                 raise no_answer(self._link.address.bootstrap, self._timeout_s)
             found[partition] = Offsets(*kept)
@@ -233,11 +250,6 @@ class ConfluentConsumer:
             error, self._callback_error = self._callback_error, None
             raise error
 
-    def _watermarks(self, partition: int) -> Any:
-        return self._client.get_watermark_offsets(
-            Place(self._topic, partition), self._timeout_s, cached=False
-        )
-
     def _call(self, what: Callable[[], Any]) -> Any:
         if self._closed:
             raise Unavailable(f"this consumer of Kafka at {self._link.address.bootstrap} is closed")
@@ -262,6 +274,9 @@ class ConfluentConsumer:
             self._positions.pop(partition, None)
             self._broken.pop(partition, None)
             self._paused.discard(partition)
+        self._growing.forget(partitions)
+        # In place: `poll` may be adding to it.
+        self._taken[:] = [one for one in self._taken if one.partition() not in partitions]
 
     def _seek_now(self, partition: int, offset: int) -> None:
         """Seek; one that just began to be fetched, or stopped for an error, begins anew instead."""
@@ -305,39 +320,49 @@ class ConfluentConsumer:
 
     def _sorted(self, messages: Sequence[Any]) -> dict[int, list[Fetched]]:
         """Messages by partition; those of partitions that are gone are dropped."""
+        for partition in sorted(self._moved & self._positions.keys()):
+            # It went and came back meanwhile: nobody can say what was fetched when.
+            self._seek_now(partition, self._positions[partition])
         found: dict[int, list[Fetched]] = {}
         make = Fetched._make
         for message in messages:
             if message.error() is not None:
                 self._on_event(message, message.error())
                 continue
-            headers = message.headers()
+            partition = message.partition()
+            try:
+                headers = message.headers()
+            except (ValueError, SystemError):
+                words = f"the headers at {message.offset()} are not readable"
+                self._growing.blame(astray(self._topic, partition, words))
+                continue
             signature = signature_of(headers) if headers else None
             one = make((message.offset(), message.key(), message.value(), signature))
-            partition = message.partition()
-            if partition in found:
-                found[partition].append(one)
-            else:
-                found[partition] = [one]
-        for partition in list(found):
-            if partition not in self._positions:
-                del found[partition]
-            elif partition in self._moved:
-                # It went and came back meanwhile: nobody can say what was fetched when.
-                del found[partition]
-                self._seek_now(partition, self._positions[partition])
-            else:
-                end = found[partition][-1].offset + 1
-                self._positions[partition] = max(end, self._positions[partition])
-        return found
+            found.setdefault(partition, []).append(one)
+        return self._checked(found)
+
+    def _checked(self, found: dict[int, list[Fetched]]) -> dict[int, list[Fetched]]:
+        """Without partitions that are not ours; librdkafka's offsets are what the producer says."""
+        good = {}
+        for partition, messages in found.items():
+            if partition not in self._positions or partition in self._moved:
+                continue
+            place = Place(self._topic, partition)
+            known = self._client.get_watermark_offsets(place, cached=True)
+            end = known[1] if known is not None and known[1] >= 0 else None
+            if self._growing.is_good(self._topic, partition, messages, end):
+                at = self._positions[partition]
+                self._positions[partition] = max(messages[-1].offset + 1, at)
+                good[partition] = messages
+        return good
 
     def _on_event(self, message: Any, error: Any) -> None:
         """What librdkafka says in the place of a message."""
         partition, code = message.partition(), error.code()
         if code == KafkaError._PARTITION_EOF:
             if partition in self._positions and partition not in self._moved:
-                ahead = max(message.offset(), self._positions[partition])
-                self._positions[partition] = ahead
+                at = self._positions[partition]
+                self._positions[partition] = max(message.offset(), at)
         elif code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             if partition in self._positions:
                 offset = message.offset()
@@ -349,16 +374,6 @@ class ConfluentConsumer:
             _log.warning("%s: %s", self._topic, one_line(error.str()))
         else:
             self._failure = self._link.translated(error, self._topic)
-
-    def _out_of_range(self) -> AuditError:
-        positions: dict[int, tuple[int, Offsets | None]] = {}
-        for partition, offset in self._broken.items():
-            try:
-                kept = self.offsets([partition])[partition]
-            except AuditError:
-                kept = None
-            positions[partition] = (offset, kept)
-        return out_of_range(self._topic, positions)
 
     def _mind_silence(self) -> None:
         """Raise Unavailable when no broker has answered for too long."""

@@ -23,9 +23,10 @@ from kafka.structs import OffsetAndMetadata
 
 from audit.errors import AuditError, InvalidInput, Unavailable
 from audit.kafka.address import KafkaAddress
+from audit.kafka.growing import Growing
 from audit.kafka.kafka_python_link import describe_topic, open_client, translated
 from audit.kafka.kafka_python_mends import free_resumed, keep_joined
-from audit.kafka.kafka_python_records import fast_records
+from audit.kafka.kafka_python_records import ending_records, fast_records
 from audit.kafka.translate import no_answer, one_line, out_of_range, signature_of
 from audit.kafka.transport import Callback, Committed, Fetched, Offsets
 
@@ -95,6 +96,7 @@ class KafkaPythonConsumer:
         self._callbacks: dict[str, Callback] = {}
         self._held: set[int] = set()
         self._reading: set[int] = set()
+        self._growing = Growing()
         self._silent_since: float | None = None
         self._closed = False
         heartbeat_s = min(MAX_HEARTBEAT_INTERVAL_S, session_timeout_s / HEARTBEATS_PER_SESSION)
@@ -119,8 +121,12 @@ class KafkaPythonConsumer:
         keep_joined(self._client)
         fast = fast_records()
         self._is_fast = fast is not None and hasattr(self._client, "_fetcher")
+        fetcher: Any = getattr(self._client, "_fetcher", None)
+        ending = ending_records(getattr(fetcher, "PartitionRecords", None))
         if self._is_fast:
-            self._client._fetcher.PartitionRecords = fast
+            fetcher.PartitionRecords = fast
+        elif ending is not None:
+            fetcher.PartitionRecords = ending
 
     def subscribe(
         self, topic: str, on_assigned: Callback, on_revoked: Callback, on_lost: Callback
@@ -153,9 +159,11 @@ class KafkaPythonConsumer:
             self._client.seek(place, offset)
             self._client.resume(place)
         self._reading.add(partition)
+        self._growing.sought(partition, offset)
 
     def poll(self, timeout_s: float, max_messages: int) -> Mapping[int, Sequence[Fetched]]:
         """Partition -> messages in order of offset. Empty when nothing came in time."""
+        self._growing.tell()
         error: AuditError | None = None
         found: Mapping[Any, Sequence[Any]] = {}
         try:
@@ -168,16 +176,30 @@ class KafkaPythonConsumer:
             raise error
         self._mind_silence(bool(found))
         # What was fetched of a partition that has just gone is not ours to hand out.
-        return {
-            place.partition: messages if self._is_fast else [_fetched(m) for m in messages]
+        ours = {
+            place.partition: messages
             for place, messages in found.items()
             if place.partition in self._reading
         }
+        return ours if self._is_fast else self._checked(ours)
+
+    def _checked(self, found: Mapping[int, Sequence[Any]]) -> Mapping[int, Sequence[Fetched]]:
+        """kafka-python's own objects as ours; its offsets are what the producer says."""
+        good = {}
+        for partition, records in found.items():
+            messages = [_fetched(record) for record in records]
+            end = self._client.highwater(self._place(partition))
+            if self._growing.is_good(self._topic, partition, messages, end):
+                good[partition] = messages
+        if not good:
+            self._growing.tell()
+        return good
 
     def position(self, partition: int) -> int:
         """The offset read next: after the last message handed out and the markers behind it."""
         if partition not in self._reading:
             raise InvalidInput(f"partition {partition} has no position: seek first")
+        self._growing.mind(partition)
         with self._errors():
             position = self._client.position(self._place(partition), self._timeout_s * 1000)
         if position is None:
@@ -265,6 +287,7 @@ class KafkaPythonConsumer:
                 some = [partition for partition in partitions if partition in self._held]
                 self._held.difference_update(some)
             self._reading.difference_update(some)
+            self._growing.forget(some)
             if some:
                 self._callbacks[event](some)
 
@@ -305,14 +328,8 @@ class KafkaPythonConsumer:
     def _out_of_range(self, error: Exception) -> AuditError:
         """Name the offsets: kafka-python gives {place: offset}."""
         wanted = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
-        positions: dict[int, tuple[int, Offsets | None]] = {}
-        for place, offset in wanted.items():
-            try:
-                kept = self.offsets([place.partition])[place.partition]
-            except AuditError:
-                kept = None
-            positions[place.partition] = (offset, kept)
-        return out_of_range(self._topic, positions)
+        offsets = {place.partition: offset for place, offset in wanted.items()}
+        return out_of_range(self._topic, offsets, self.offsets)
 
 
 def _fetched(record: Any) -> Fetched:

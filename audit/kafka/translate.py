@@ -1,6 +1,6 @@
 """What both clients share: their errors as ours, by Kafka's own numbers, and the one header."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from audit.errors import AuditError, InvalidInput, LimitExceeded, NotFound, Unavailable
@@ -67,15 +67,21 @@ def broker_error(number: int, name: str, topic: str, servers: str) -> AuditError
     return Unavailable(f"Kafka at {servers}, topic {topic}: {name}; try again")
 
 
-def out_of_range(topic: str, positions: Mapping[int, tuple[int, Offsets | None]]) -> Unavailable:
+def out_of_range(
+    topic: str, wanted: Mapping[int, int], offsets: Callable[[list[int]], Mapping[int, Offsets]]
+) -> Unavailable:
     """The error for reading where the broker has nothing: never jumped over in silence.
 
     It comes when retention deleted messages before they were read, and when the topic was made
     anew or lost data: what to do about it is the operator's decision.
     """
     parts = []
-    for partition, (offset, kept) in sorted(positions.items()):
-        has = "" if kept is None else f", the broker keeps {kept.first} to {kept.end}"
+    for partition, offset in sorted(wanted.items()):
+        try:
+            kept = offsets([partition])[partition]
+            has = f", the broker keeps {kept.first} to {kept.end}"
+        except AuditError:
+            has = ""
         parts.append(f"partition {partition}: offset {offset} is out of range{has}")
     return Unavailable(f"{topic}, {'; '.join(parts)}")
 

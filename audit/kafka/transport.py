@@ -9,6 +9,8 @@ client only moves bytes. Everything here raises `Unavailable` when the broker do
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from audit.errors import InvalidInput
+
 SIGNATURE_HEADER = "audit-signature"
 """The one header of a message: the producer's signature, 68 bytes. Headers are dear."""
 
@@ -20,6 +22,14 @@ class Fetched(NamedTuple):
     key: bytes | None
     value: bytes | None
     signature: bytes | None
+
+
+class OffsetsAstray(InvalidInput):
+    """A partition's messages do not have growing offsets below its end: it must not be read on."""
+
+    def __init__(self, partition: int, words: str) -> None:
+        super().__init__(words)
+        self.partition = partition
 
 
 class Offsets(NamedTuple):
@@ -96,6 +106,7 @@ class Consumer(Protocol):
         """Partition -> messages in order of offset. Empty when nothing came in time.
 
         May hand out messages of a partition that was just revoked: the caller drops them.
+        Raises OffsetsAstray once for a partition with offsets that cannot be; others are read on.
         """
         ...
 

@@ -14,6 +14,7 @@ import select
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import psycopg
 from psycopg import conninfo
@@ -53,7 +54,13 @@ _DEFAULTS: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": DEAD_PEER_MS,
 }
-_SECRETS = ("password", "sslpassword")
+_SECRETS = (
+    "password",
+    "sslpassword",
+    "scram_client_key",
+    "scram_server_key",
+    "oauth_client_secret",
+)
 
 _SESSION = {
     "standard_conforming_strings": "on",
@@ -112,16 +119,24 @@ def parse_address(url: str) -> PostgresqlAddress:
             "a password as %40 %2F %3F %3A"
         )
     try:
+        # libpq would take a URL to end at U+0000.
+        if "\x00" in url:
+            raise UnicodeError
         given = conninfo.conninfo_to_dict(url)
-    except psycopg.Error:
+    except (psycopg.Error, UnicodeError):
         raise InvalidInput(
             f"not a PostgreSQL URL: {scheme}://...; use postgresql://user@host:port/database"
         ) from None
     user = before.partition(":")[0] + at
     place, mark, query = after.partition("?")
-    kept = [part for part in query.split("&") if part and part.partition("=")[0] not in _SECRETS]
+    kept = [part for part in query.split("&") if part and not _is_secret(part)]
     shown = f"{scheme}://{user}{place}{mark if kept else ''}{'&'.join(kept)}"
     return PostgresqlAddress(url, _schema_of(str(given.get("options") or "")), shown)
+
+
+def _is_secret(part: str) -> bool:
+    """Whether a part of a query is not to be shown; its name as libpq reads it."""
+    return unquote(part.partition("=")[0]).strip().lower() in _SECRETS
 
 
 def _schema_of(options: str) -> str:

@@ -91,15 +91,19 @@ class PostgresqlDatabase:
     def insert_entries(self, connection: Connection, rows: list[tuple[object, ...]]) -> None:
         """Insert rows of the entries table, their columns in the table's order; by binary COPY."""
         statement = f"COPY {quoted(self.schema)}.entries ({_NAMES}) FROM STDIN (FORMAT BINARY)"
-        with (
-            driver_of(connection) as driver,
-            driver.cursor() as cursor,
-            cursor.copy(statement.encode()) as copy,
-        ):
-            copy.set_types(_TYPES)
-            write_row = copy.write_row
-            for row in rows:
-                write_row(row)
+        with driver_of(connection) as driver, driver.cursor() as cursor:
+            with cursor.copy(statement.encode()) as copy:
+                copy.set_types(_TYPES)
+                write_row = copy.write_row
+                for row in rows:
+                    write_row(row)
+            stored = cursor.rowcount
+        if stored != len(rows):
+            # A trigger ate some. Nothing of the batch is committed, and nobody is told it was.
+            raise StoreCorrupt(
+                f"the database stored {stored:,} of {len(rows):,} entries; "
+                "run `audit verify` and remove what acts on the table entries"
+            )
 
     def find_ids(
         self, connection: Connection, log: int, ids: Sequence[bytes]

@@ -3,7 +3,9 @@
 A database may lie in its very schema: a table that is a view without end, a child table whose rows
 show up in its parent's, a policy that hides rows, an index that leaves some out. What is found is
 compared in facts, not in the text of definitions, which each PostgreSQL prints its own way; where
-there is no way around a text (a predicate, the view), brackets, casts and white space do not count.
+there is no way around a text (a predicate, the view), brackets, casts of constants and white space
+between words do not count. Types, collations and operator classes are those of the server itself:
+their names alone say little, for every schema may have one of that name.
 """
 
 import re
@@ -24,20 +26,35 @@ SELECT c.oid::int8, c.relname::text, c.relkind::text, c.relpersistence::text,
        coalesce(m.amname::text, ''), c.relrowsecurity OR c.relforcerowsecurity,
        EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhparent = c.oid),
        EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhrelid = c.oid),
-       CASE WHEN c.relkind = 'v' AND c.relname = %s THEN pg_get_viewdef(c.oid) END
+       CASE WHEN c.relkind = 'v' AND c.relname = %s THEN pg_get_viewdef(c.oid) END,
+       ARRAY(SELECT DISTINCT
+                    CASE WHEN d.refclassid = 'pg_class'::regclass THEN d.refobjid::int8 ELSE 0 END
+               FROM pg_rewrite r
+               JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+              WHERE r.ev_class = c.oid AND r.rulename = '_RETURN'
+                AND (d.refclassid <> 'pg_class'::regclass OR d.refobjid <> c.oid))
   FROM pg_class c LEFT JOIN pg_am m ON m.oid = c.relam
  WHERE c.relnamespace = to_regnamespace(%s) AND c.relname = ANY(%s)
 """
 
-_COLUMNS = """
-SELECT a.attrelid::int8, a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull,
-       coalesce(n.collname::text, ''), a.atthasdef OR a.attidentity <> '' OR a.attgenerated <> ''
+_FIRST_NORMAL_OID = 16_384
+"""What came with the server has a lower one; nothing that is made later gets one."""
+
+_COLUMNS = f"""
+SELECT a.attrelid::int8, a.attname::text,
+       CASE WHEN a.atttypid < {_FIRST_NORMAL_OID} THEN format_type(a.atttypid, a.atttypmod)
+            ELSE 'foreign' END,
+       a.attnotnull,
+       CASE WHEN a.attcollation = 0 THEN ''
+            WHEN n.oid < {_FIRST_NORMAL_OID} AND n.collnamespace = 'pg_catalog'::regnamespace
+            THEN n.collname::text ELSE 'foreign' END,
+       a.atthasdef OR a.attidentity <> '' OR a.attgenerated <> ''
   FROM pg_attribute a LEFT JOIN pg_collation n ON n.oid = a.attcollation
  WHERE a.attrelid = ANY(%s::int8[]) AND a.attnum > 0 AND NOT a.attisdropped
  ORDER BY a.attrelid, a.attnum
 """
 
-_INDEXES = """
+_INDEXES = f"""
 SELECT i.indrelid::int8, c.relname::text,
        i.indisvalid AND i.indisready AND i.indislive AND i.indexprs IS NULL AND m.amname = 'btree'
          AND i.indnatts = i.indnkeyatts AND c.relpersistence = 'p' AND c.relkind = 'i'
@@ -46,7 +63,8 @@ SELECT i.indrelid::int8, c.relname::text,
                                 i.indoption::int2[]) k(class, coll, attnum, opt)
              JOIN pg_opclass o ON o.oid = k.class
              JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-            WHERE NOT o.opcdefault OR k.coll <> a.attcollation OR k.opt <> 0),
+            WHERE NOT o.opcdefault OR o.opcnamespace <> 'pg_catalog'::regnamespace
+               OR o.oid >= {_FIRST_NORMAL_OID} OR k.coll <> a.attcollation OR k.opt <> 0),
        i.indisunique, i.indisprimary,
        ARRAY(SELECT a.attname::text
                FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, place)
@@ -92,7 +110,7 @@ class _Index(NamedTuple):
     unique: bool
     primary: bool
     columns: tuple[str, ...]
-    predicate: str
+    predicate: tuple[str, ...]
 
 
 class _Relation(NamedTuple):
@@ -105,6 +123,8 @@ class _Relation(NamedTuple):
     has_children: bool
     has_parents: bool
     view: str | None
+    sources: list[int]
+    """Oids of what a view reads; 0 for anything but a relation: a function, say."""
 
     @property
     def is_table(self) -> bool:
@@ -146,7 +166,7 @@ def schema_faults(connection: Connection, schema: str) -> list[str]:
     expected = [t for t in tables.metadata.sorted_tables if t.info.get(tables.SINCE, 1) <= version]
     gone = [t.name for t in expected if t.name not in found or not found[t.name].is_table]
     faults = [f"{TABLE_GONE}{name}" for name in gone]
-    faults += _view_faults(found.get(VIEW), schema)
+    faults += _view_faults(found, schema)
     present = {found[t.name].oid: t for t in expected if t.name not in gone}
     for table in present.values():
         faults += _relation_faults(found[table.name])
@@ -160,20 +180,48 @@ def schema_faults(connection: Connection, schema: str) -> list[str]:
     return faults[:MAX_REPORTED]
 
 
-def _view_faults(view: _Relation | None, schema: str) -> list[str]:
+def _view_faults(found: dict[str, _Relation], schema: str) -> list[str]:
+    view = found.get(VIEW)
     if view is None:
         return [f"there is no view {VIEW}"]
-    expected = _stripped(_SIGNED_RECORDS.format(schema=schema), schema)
-    if view.view is None or _stripped(view.view, schema) != expected:
+    sources = {found[name].oid for name in ("entries", "checkpoints") if name in found}
+    expected = _words(_SIGNED_RECORDS.format(schema=quoted(schema)))
+    if view.view is None or _words(view.view) != expected or set(view.sources) != sources:
         return [f"the view {VIEW} is not as it was made"]
     return []
 
 
-def _stripped(sql: str, schema: str) -> str:
-    """SQL without what each version of PostgreSQL prints differently, and our schema's name."""
-    sql = sql.replace(f"{quoted(schema)}.", "").replace(f"{schema}.", "")
-    sql = re.sub(r"::(?:bytea|text|name|bigint|integer)\b", "", sql)
-    return re.sub(r'[\s()";]|\bentries\.', "", sql).lower()
+_WORD = re.compile(
+    r"""('(?:[^']|'')*')  # a constant, to the letter
+        (?:::(?:bytea|text|name|bigint|integer)\b)?  # and the cast that some versions print
+      | "([a-z_][a-z0-9_]*)"  # a name whose quotes do not matter
+      | ("(?:[^"]|"")*")
+      | (\w+)
+      | [\s();]+
+      | (.)""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def _words(sql: str) -> list[str]:
+    """The words of SQL, without what each version of PostgreSQL prints differently.
+
+    That a column is of `entries` is left out; where a table is named, its schema never is.
+    """
+    words: list[str] = []
+    for constant, plain, name, word, sign in _WORD.findall(sql):
+        if found := constant or plain or name or word.lower() or sign:
+            words.append(found)
+    kept: list[str] = []
+    skip = 0
+    for at, word in enumerate(words):
+        if skip:
+            skip -= 1
+        elif word == "entries" and words[at + 1 : at + 2] == ["."] and kept[-1:] != ["from"]:
+            skip = 1
+        else:
+            kept.append(word)
+    return kept
 
 
 def _relation_faults(relation: _Relation) -> list[str]:
@@ -219,7 +267,7 @@ _DIALECT = dialect()  # type: ignore[no-untyped-call]
 def _index_faults(present: dict[int, Table], rows: Any) -> list[str]:
     found: dict[int, dict[str, _Index]] = {oid: {} for oid in present}
     for oid, name, plain, unique, primary, columns, predicate in rows:
-        shown = _Index(plain, unique, primary, tuple(columns), _stripped(predicate, ""))
+        shown = _Index(plain, unique, primary, tuple(columns), tuple(_words(predicate)))
         found[oid][name] = shown
     faults = []
     for oid, table in present.items():
@@ -237,9 +285,9 @@ def _index_faults(present: dict[int, Table], rows: Any) -> list[str]:
 @cache
 def _expected_indexes(table: Table) -> dict[str, _Index]:
     key = tuple(column.name for column in table.primary_key.columns)
-    expected = {primary_key_of(table): _Index(True, True, True, key, "")}
+    expected = {primary_key_of(table): _Index(True, True, True, key, ())}
     for index in indexes_of(table):
         columns = tuple(column.name for column in index.columns)
-        predicate = _stripped(predicate_of(index), "")
+        predicate = tuple(_words(predicate_of(index)))
         expected[str(index.name)] = _Index(True, bool(index.unique), False, columns, predicate)
     return expected

@@ -234,19 +234,31 @@ class SqlStore(SqlReader):
         ]
         self._database.insert_entries(connection, rows)
         if step.tiles:
-            connection.execute(
+            result = connection.execute(
                 insert(tables.tiles),
                 [
                     {"log": log, "level": t.level, "index": t.index, "data": t.data, "root": t.root}
                     for t in step.tiles
                 ],
+                execution_options={"preserve_rowcount": True},
             )
+            self._require_stored(result.rowcount, len(step.tiles), "tiles")
         checkpoint = Checkpoint(signer.name, step.head.size, step.head.edge.root())
         note = sign_checkpoint(checkpoint, signer)
-        connection.execute(
-            insert(tables.checkpoints).values(log=log, size=step.head.size, note=note)
+        result = connection.execute(
+            insert(tables.checkpoints).values(log=log, size=step.head.size, note=note),
+            execution_options={"preserve_rowcount": True},
         )
+        self._require_stored(result.rowcount, 1, "checkpoints")
         return step, note
+
+    def _require_stored(self, stored: int, given: int, table: str) -> None:
+        """A trigger or rule that eats rows ends the transaction; below 0: the driver cannot say."""
+        if 0 <= stored != given:
+            raise StoreCorrupt(
+                f"{self.address} stored {stored:,} of {given:,} {table}; "
+                f"run `audit verify` and remove what acts on the table {table}"
+            )
 
 
 def _opened_id(origin: str) -> str:

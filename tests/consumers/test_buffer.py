@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from audit.errors import Unavailable
-from audit.kafka.transport import Fetched
+from audit.kafka.transport import Fetched, OffsetsAstray
 from audit.log.intake import Incoming
 from audit.store.blobs import BlobStore
 from audit.store.contract import AppendedFrom
@@ -118,9 +118,21 @@ def test_offsets_without_a_message_are_accounted_for(tmp_path: Path) -> None:
 def test_what_is_delivered_again_is_dropped(tmp_path: Path) -> None:
     buffer = a_buffer(tmp_path, at=2)
     buffer.add(messages(0, 4), 0.0)
-    buffer.add(messages(1, 5), 0.0)
-    buffer.add(messages(0, 5), 0.0)
+    buffer.add(messages(4, 5), 0.0)
     assert offsets(buffer.cut(5, 0.0)) == (2, [2, 3, 4], 5)
+
+
+def test_offsets_that_run_backwards_are_never_taken_for_repetitions(tmp_path: Path) -> None:
+    buffer = a_buffer(tmp_path, at=2)
+    buffer.add(messages(0, 4), 0.0)
+    with pytest.raises(OffsetsAstray, match="t/0: offset 1 comes after 3"):
+        buffer.add(messages(1, 5), 0.0)
+    two = messages(5, 7)
+    with pytest.raises(OffsetsAstray, match="offset 5 comes after 6"):
+        buffer.add(two[::-1], 0.0)
+    buffer.skip_to(9)
+    buffer.add(messages(8, 10), 0.0)
+    assert offsets(buffer.cut(10, 0.0)) == (2, [2, 3, 9], 10)
 
 
 def test_what_cannot_be_judged_holds_back_what_is_behind_it(tmp_path: Path) -> None:

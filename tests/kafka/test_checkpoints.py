@@ -51,6 +51,20 @@ def test_the_newest_of_each_log_is_found_among_many(
     assert newest_checkpoints(address, []) == {}
 
 
+def test_one_that_was_published_late_does_not_hide_a_larger_one(
+    bus: Bus, address: KafkaAddress, ledger: str
+) -> None:
+    producer = bus.producer(address)
+    notes = [f"{ledger}\n{size}\nroot\n".encode() for size in (9, 24, 14)]
+    for note in notes:
+        publish_checkpoint(producer, ledger, note)
+    producer.flush(30)
+    assert newest_checkpoint(address, ledger) == notes[1]
+    publish_checkpoint(producer, ledger, b"garbage in its place is a finding")
+    producer.flush(30)
+    assert newest_checkpoint(address, ledger) == b"garbage in its place is a finding"
+
+
 def test_what_a_dishonest_writer_put_there(bus: Bus, address: KafkaAddress, ledger: str) -> None:
     producer, raw = bus.producer(address), bus.raw_producer(transactional_id=ledger)
     publish_checkpoint(producer, f"{ledger}/1", b"the note")

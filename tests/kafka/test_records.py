@@ -155,6 +155,17 @@ def test_markers_alone_move_the_position() -> None:
     assert not ours
 
 
+@pytest.mark.parametrize("deltas", [[0, 1000], [0, 0, 0], [2, 1, 0], [0, -3, 2]], ids=str)
+def test_the_header_numbers_a_whole_batch_and_limits_a_compacted_one(deltas: list[int]) -> None:
+    count = len(deltas)
+    whole = batch(5, [one(delta) for delta in deltas], last_delta=count - 1)
+    assert [message.offset for message in parts(whole, 5)[1].take(9)] == [5, 6, 7][:count]
+    (_, ours) = parts(batch(5, [one(delta) for delta in deltas], last_delta=count), 5)
+    with pytest.raises(CorruptRecordError, match="the batch at 5 numbers its messages wrongly"):
+        ours.take(9)
+    assert not ours
+
+
 def test_a_wrong_checksum_stops_after_what_is_before_it() -> None:
     broken = bytearray(batch(2, [one(0), one(1)]))
     broken[-3] ^= 1

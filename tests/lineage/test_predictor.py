@@ -73,7 +73,7 @@ def test_a_call_is_recorded(case: Case) -> None:
         (np.array([1.0]), "id", None),
         ({"id": "003"}, None, None),
     ],
-    ids=str,
+    ids=lambda value: str(value).partition(" at 0x")[0],
 )
 def test_what_a_prediction_is_about(
     case: Case, features: Any, key: Any, expected: str | None
@@ -101,7 +101,7 @@ def number(features: Any) -> float:
         np.eye(2),
         (1, "x"),
     ],
-    ids=repr,
+    ids=lambda value: repr(value).partition(" at 0x")[0],
 )
 def test_every_form_of_output(case: Case, output: Any) -> None:
     score = predictor(model=case.register({}), emitter=case.emit)(lambda features: output)

@@ -77,6 +77,9 @@ def with_options(url: str, options: str) -> str:
         "postgresql://u:secret@h/d?options=-csearch_path%3Dpg_temp",
         "postgresql://u:secret@h/d?options=-csearch_path%3D" + "s" * 64,
         "postgresql://u:secret@h/" + "d" * 9_000,
+        "postgresql://u:secret@h/d?options=-csea%c0_path%3Ds",
+        "postgresql://u:secret@h/d\udc80",
+        "postgresql://u:secret@h/d\x00?password=secret",
         "postgres://u:secret@h/d",
         "mysql://u:h@d/d?password=secret",
     ],
@@ -101,6 +104,10 @@ def test_urls_that_are_refused_without_their_secret(url: str) -> None:
         ),
         ("postgresql://h/d?password=secret", "public", "postgresql://h/d"),
         ("postgresql://h,i:6/d?sslpassword=secret&user=u", "public", "postgresql://h,i:6/d?user=u"),
+        *(
+            (f"postgresql://u@h/d?{name}=secret&user=u", "public", "postgresql://u@h/d?user=u")
+            for name in ("pass%77ord", "%70assword", "ssl%70assword")
+        ),
         ("postgresql:///d?host=/run", "public", "postgresql:///d?host=/run"),
         *(
             (f"postgresql://h/d?options={text}", schema, f"postgresql://h/d?options={text}")
@@ -127,6 +134,21 @@ def test_what_lies_beside_a_store_is_in_its_folder_or_the_current_one() -> None:
     assert store_folder("postgresql://h/d") == Path()
     with pytest.raises(InvalidInput):
         store_folder("mysql://h/d")
+
+
+@pytest.mark.parametrize("name", ["scram_client_key", "oauth%5Fclient_secret", "sslpassword"])
+def test_secrets_of_newer_releases_of_libpq_are_not_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The libpq that is here may refuse them; then the message is one without any part."""
+    url = f"postgresql://u@h/d?{name}=secret"
+    try:
+        shown = parse_address(url).shown
+    except InvalidInput as error:
+        assert "secret" not in str(error)
+        monkeypatch.setattr(postgresql.conninfo, "conninfo_to_dict", lambda _: {})
+        shown = parse_address(url).shown
+    assert shown == "postgresql://u@h/d"
 
 
 # Not there, not allowed
@@ -258,6 +280,26 @@ def test_a_full_disk_loses_nothing(backend: PostgresqlBackend, store: SqlStore) 
     backend.sql("DROP TRIGGER full_disk ON entries")
     store.append(0, messages(3, 300), SIGNER)
     assert len(sealed_ids(check_log(store, SIGNER.verifier))) == 300
+
+
+@pytest.mark.parametrize("table", ["entries", "tiles", "checkpoints"])
+def test_rows_that_a_trigger_eats_are_not_acknowledged(
+    backend: PostgresqlBackend, store: SqlStore, table: str
+) -> None:
+    size = store.append(0, messages(0, 3), SIGNER).size
+    last = "NEW.leaf IS NOT NULL AND NEW.event_id = convert_to('event-100', 'UTF8')"
+    backend.sql(
+        "CREATE FUNCTION eat() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN "
+        f"IF {last if table == 'entries' else 'true'} THEN RETURN NULL; END IF; "
+        "RETURN NEW; END$$"
+    )
+    backend.sql(f"CREATE TRIGGER eat BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION eat()")
+    with pytest.raises(StoreCorrupt, match=f"stored .* of .* {table}; run `audit verify`"):
+        store.append(0, messages(3, 600), SIGNER)
+    assert store.size(0) == size
+    backend.sql(f"DROP TRIGGER eat ON {table}")
+    store.append(0, messages(3, 600), SIGNER)
+    assert len(sealed_ids(check_log(store, SIGNER.verifier))) == 600
 
 
 def test_who_waits_too_long_for_the_log_is_told_that_it_is_busy(
