@@ -142,8 +142,7 @@ class ConfluentConsumer:
     def poll(self, timeout_s: float, max_messages: int) -> Mapping[int, Sequence[Fetched]]:
         """Partition -> messages in order of offset. Empty when nothing came in time."""
         self._growing.tell()
-        # What librdkafka handed out it does not hand out again: it stays here until it is sorted,
-        # whatever is raised before that.
+        # librdkafka hands out nothing twice: it stays here until sorted, whatever is raised before.
         taken = self._taken
         if not taken:
             self._before, self._moved = set(self._started), set()
@@ -154,11 +153,10 @@ class ConfluentConsumer:
         self._raise_callback_error()
         found = self._sorted(taken)
         self._taken = []
-        if not found:
-            self._growing.tell()
         if found:
             self._down_since, self._link.is_down = None, False
             return found
+        self._growing.tell()
         if self._broken:
             raise out_of_range(self._topic, self._broken, self.offsets)
         if self._failure is not None:
@@ -361,8 +359,7 @@ class ConfluentConsumer:
         partition, code = message.partition(), error.code()
         if code == KafkaError._PARTITION_EOF:
             if partition in self._positions and partition not in self._moved:
-                at = self._positions[partition]
-                self._positions[partition] = max(message.offset(), at)
+                self._positions[partition] = max(message.offset(), self._positions[partition])
         elif code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             if partition in self._positions:
                 offset = message.offset()
