@@ -13,12 +13,10 @@ import signal
 import sys
 import threading
 import time
-import weakref
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -90,22 +88,8 @@ class Place:
 
     def ends(self) -> dict[int, int]:
         """Partition -> the offset after the last committed message."""
-        return {p.partition: end for p, end in self.reader.end_offsets(self.places()).items()}
-
-    @cached_property
-    def reader(self) -> Any:
-        """A plain reader of the topic; a new one takes a tenth of a second to know it."""
-        return self._closed_at_the_end(reader_of(self))
-
-    @cached_property
-    def producer(self) -> Any:
-        """A plain producer."""
-        servers = self.server.bootstrap
-        return self._closed_at_the_end(KafkaProducer(bootstrap_servers=servers, acks="all"))
-
-    def _closed_at_the_end(self, client: Any) -> Any:
-        weakref.finalize(self, client.close)
-        return client
+        with closing(reader_of(self)) as consumer:
+            return {p.partition: end for p, end in consumer.end_offsets(self.places()).items()}
 
     def positions(self) -> dict[int, int]:
         """Partition -> the offset up to which its log accounts for it."""
@@ -225,9 +209,10 @@ def some_events(place: Place, numbers: Iterable[int], source: str = "raw") -> li
 
 def put(place: Place, values: Sequence[bytes | None], partition: int = 0) -> None:
     """Put values onto a partition past the emitter, as anybody could."""
-    for value in values:
-        place.producer.send(place.topic, value, key=b"a key", partition=partition)
-    place.producer.flush()
+    with closing(KafkaProducer(bootstrap_servers=place.server.bootstrap, acks="all")) as producer:
+        for value in values:
+            producer.send(place.topic, value, key=b"a key", partition=partition)
+        producer.flush()
 
 
 class Member:

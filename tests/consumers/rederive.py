@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Any, NamedTuple
 
 from audit.event.book import SchemaBook
@@ -15,7 +16,7 @@ from audit.store.blobs import BlobStore, default_blobs_url
 from audit.tlog.keys import Verifier
 from audit.verify.verifier import verify
 from consumers.decode import OVERSIZE_MARK
-from tests.consumers.faults import Place
+from tests.consumers.faults import Place, reader_of
 from tests.contract.check import check_log
 
 STALL_POLLS = 100
@@ -41,21 +42,18 @@ class Span(NamedTuple):
 def read_topic(place: Place) -> dict[int, Kept]:
     """Everything that the topic holds, committed messages only."""
     places = place.places()
-    consumer = place.reader
-    consumer.assign(places)
-    first = consumer.beginning_offsets(places)
-    end = consumer.end_offsets(places)
-    kept = {p.partition: Kept(first[p], end[p], {}) for p in places}
-    for p in places:
-        consumer.seek(p, first[p])
-    for _ in range(STALL_POLLS):
-        left = [p for p in places if consumer.position(p) < end[p]]
-        if not left:
-            consumer.assign([])
-            return kept
-        for p, records in consumer.poll(100).items():
-            for record in records:
-                kept[p.partition].messages[record.offset] = (record.key, record.value)
+    with closing(reader_of(place)) as consumer:
+        consumer.assign(places)
+        first = consumer.beginning_offsets(places)
+        end = consumer.end_offsets(places)
+        kept = {p.partition: Kept(first[p], end[p], {}) for p in places}
+        for _ in range(STALL_POLLS):
+            left = [p for p in places if consumer.position(p) < end[p]]
+            if not left:
+                return kept
+            for p, records in consumer.poll(100).items():
+                for record in records:
+                    kept[p.partition].messages[record.offset] = (record.key, record.value)
     raise AssertionError(f"the topic could not be read up to {end}")
 
 
