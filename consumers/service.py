@@ -21,6 +21,7 @@ from audit.kafka.clients import open_consumer, open_producer
 from audit.store import clock_us
 from audit.store.blobs import BlobStore, default_blobs_url
 from audit.store.contract import LOG_OF_THE_LEDGER, Appended
+from audit.store.positions import source_position
 from consumers import failpoints
 from consumers.buffer import Buffer
 from consumers.decode import Decoder
@@ -35,7 +36,7 @@ from consumers.once import Once
 from consumers.partitions import Partitions
 from consumers.pauses import Pauses
 from consumers.publisher import Publisher
-from consumers.sequencer import Sequencer, origin_of
+from consumers.sequencer import Sequencer, log_of, origin_of
 from consumers.settings import Settings, Signatures
 from consumers.signatures import PinnedProducers
 from consumers.watch import SourceWatch
@@ -148,9 +149,12 @@ class Service:
     def run(self) -> int:
         """Go round until it is over; the exit code."""
         partitions, topic = self.partitions, self._address.topic
-        once = None
+        once, lost = None, []
         if self.settings.once:
             held = self.consumer.offsets(range(partitions.accepted))
+            lost = [p for p, kept in held.items() if self._next_offset(p) > kept.end]
+            if lost:
+                alarm("the broker lost what the logs have read already", partitions=lost)
             once = Once({p: kept.end for p, kept in held.items()}, self.ledger.store)
         self.consumer.subscribe(topic, partitions.assigned, partitions.given_back, partitions.lost)
         looked_s = time.monotonic()
@@ -167,7 +171,12 @@ class Service:
                     self._now_and_then()
         finally:
             self._finish()
-        return REFUSED if partitions.refusals or self._loop.store_refused is not None else 0
+        refused = partitions.refusals or lost or self._loop.store_refused is not None
+        return REFUSED if refused else 0
+
+    def _next_offset(self, partition: int) -> int:
+        found = source_position(self.ledger.store, log_of(partition))
+        return 0 if found is None else found.next_offset
 
     def _now_and_then(self) -> None:
         self._worker.submit(WriteHeads(final=False))
