@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, select
 
+from audit.errors import StoreCorrupt
 from audit.store import guards, soundness, tables
 
 MAX_IDS = 500
@@ -58,7 +59,10 @@ class SqliteDatabase:
 
     def insert_entries(self, connection: Connection, rows: list[tuple[object, ...]]) -> None:
         """Insert rows of the entries table, their columns in the table's order."""
-        connection.exec_driver_sql(_INSERT, rows)
+        stored = connection.exec_driver_sql(_INSERT, rows).rowcount
+        if stored != len(rows):
+            # A trigger that ignores rows; without this its batch would be acknowledged.
+            raise StoreCorrupt(f"{len(rows) - stored} of {len(rows)} entries were not stored")
 
     def find_ids(
         self, connection: Connection, log: int, ids: Sequence[bytes]

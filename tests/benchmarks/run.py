@@ -5,13 +5,14 @@ import platform
 import sqlite3
 import sys
 
-from tests.benchmarks import bench_append, bench_emit, bench_replay, bench_verify
+from tests.benchmarks import bench_append, bench_emit, bench_pipeline, bench_replay, bench_verify
 
 BENCHES = {
     "append": bench_append.run,
     "verify": bench_verify.run,
     "replay": bench_replay.run,
     "emit": bench_emit.run,
+    "pipeline": bench_pipeline.run,
 }
 QUICK_COUNT = 5_000
 

@@ -11,7 +11,7 @@ from audit.errors import AuditError, InvalidInput, StoreCorrupt, StoreMissing, U
 from audit.store import migrations, open_reader, open_store, tables
 from audit.store.contract import Status
 from audit.store.sql_store import SqlStore
-from tests.backends import ORIGIN, Backend, messages, signer_of
+from tests.backends import ORIGIN, Backend, SqliteBackend, messages, signer_of
 from tests.contract.check import check_log, sealed_ids
 
 SIGNER = signer_of()
@@ -249,3 +249,17 @@ def test_the_schema_of_a_new_store_is_the_sum_of_its_steps(backend: Backend) -> 
     versions = [(number + 1,) for number in range(len(migrations.STEPS))]
     assert backend.sql("SELECT version FROM schema_versions") == versions
     assert backend.tables() == set(tables.metadata.tables)
+
+
+def test_a_trigger_that_ignores_rows_is_found_before_the_commit(tmp_path: Path) -> None:
+    backend = SqliteBackend(tmp_path)
+    with backend.store() as store:
+        store.create(ORIGIN, SIGNER)
+        size = store.size(0)
+        backend.sql(
+            "CREATE TRIGGER eats BEFORE INSERT ON entries WHEN NEW.event_id = CAST('event-1' AS "
+            "BLOB) BEGIN SELECT RAISE(IGNORE); END"
+        )
+        with pytest.raises(StoreCorrupt, match="1 of 3 entries were not stored"):
+            store.append(0, messages(0, 3), SIGNER)
+        assert store.size(0) == size
