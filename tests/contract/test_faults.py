@@ -257,7 +257,7 @@ def test_a_trigger_that_ignores_rows_is_found_before_the_commit(tmp_path: Path) 
         store.create(ORIGIN, SIGNER)
         size = store.size(0)
         backend.sql(
-            "CREATE TRIGGER eats BEFORE INSERT ON entries WHEN NEW.event_id = CAST('event-1' AS "
+            "CREATE TRIGGER eats BEFORE INSERT ON entries WHEN NEW.event_id = CAST('event-2' AS "
             "BLOB) BEGIN SELECT RAISE(IGNORE); END"
         )
         with pytest.raises(StoreCorrupt, match="1 of 3 entries were not stored"):
