@@ -20,7 +20,7 @@ from confluent_kafka import TopicPartition as Place
 from audit.errors import AuditError, InvalidInput, Unavailable
 from audit.kafka.address import KafkaAddress
 from audit.kafka.clients import describe_topic
-from audit.kafka.confluent_link import Link
+from audit.kafka.confluent_link import Link, known_end
 from audit.kafka.growing import Growing, astray
 from audit.kafka.translate import no_answer, one_line, out_of_range, signature_of
 from audit.kafka.transport import Callback, Committed, Fetched, Offsets
@@ -346,8 +346,8 @@ class ConfluentConsumer:
             if partition not in self._positions or partition in self._moved:
                 continue
             place = Place(self._topic, partition)
-            known = self._client.get_watermark_offsets(place, cached=True)
-            end = known[1] if known is not None and known[1] >= 0 else None
+            gap = messages and messages[-1].offset - self._positions[partition] >= len(messages)
+            end = known_end(self._client, place, self._timeout_s if gap else None)
             if self._growing.is_good(self._topic, partition, messages, end):
                 at = self._positions[partition]
                 self._positions[partition] = max(messages[-1].offset + 1, at)

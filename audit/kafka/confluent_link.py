@@ -118,3 +118,14 @@ class Link:
             self.is_down = True
         else:
             self.last_error = one_line(error.str())
+
+
+def known_end(client: Any, place: Any, sure_s: float | None) -> int | None:
+    """The offset after a partition's last message, as the client remembers it; None: not at all.
+
+    With `sure_s` the broker is asked, for so long, when the client does not remember.
+    """
+    known = client.get_watermark_offsets(place, cached=True)
+    if sure_s is not None and (known is None or known[1] < 0):
+        known = client.get_watermark_offsets(place, sure_s, cached=False)
+    return int(known[1]) if known is not None and known[1] >= 0 else None
