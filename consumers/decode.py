@@ -14,6 +14,7 @@ from audit.event.types import SCHEMA
 from audit.kafka.transport import Fetched
 from audit.log.entry import MAX_EVENT_IN_LEAF_BYTES, SIGNATURE_BYTES, SourceSpan
 from audit.log.intake import UNDECODABLE_REASON, Incoming, Message, quarantine
+from audit.log.oversize import oversize_event
 from audit.log.plain import accept_event
 from audit.store.blobs import BlobStore
 from consumers.settings import Signatures
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 TOMBSTONE_REASON = "TOMBSTONE"
 OVERSIZE_REASON = "OVERSIZE"
-OVERSIZE_MARK = b"attestory oversize v1\n"
-OVERSIZE_KEPT_BYTES = 1_024
-"""How much of a message that is too large stands in its entry, behind its digest."""
 
 
 DECODE_WITHIN_S = 2.0
@@ -142,10 +140,8 @@ class Decoder:
     ) -> Incoming:
         # The blob is durable before the entry that names it.
         digest = self._blobs.put(data)
-        size = len(data)
-        event = OVERSIZE_MARK + f"{digest} {size}\n".encode() + data[:OVERSIZE_KEPT_BYTES]
-        reason = f"{before}{OVERSIZE_REASON}: {size} bytes, {digest} in the blob store"
-        return self._quarantined(Message(event, signature, span), reason)
+        reason = f"{before}{OVERSIZE_REASON}: {len(data)} bytes, {digest} in the blob store"
+        return self._quarantined(Message(oversize_event(data), signature, span), reason)
 
     def _quarantined(self, message: Message, reason: str) -> Incoming:
         if message.signature is not None and len(message.signature) != SIGNATURE_BYTES:

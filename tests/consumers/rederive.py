@@ -11,11 +11,11 @@ from audit.event.payload import decode_payload
 from audit.ledger.open import policy_for
 from audit.ledger.sources import with_source
 from audit.log.entry import MAX_EVENT_IN_LEAF_BYTES, Entry, Kind, decode_entry
+from audit.log.oversize import MARK as OVERSIZE_MARK
 from audit.store import open_reader
 from audit.store.blobs import BlobStore, default_blobs_url
 from audit.tlog.keys import Verifier
 from audit.verify.verifier import verify
-from consumers.decode import OVERSIZE_MARK
 from tests.consumers.faults import Place, reader_of
 from tests.contract.check import check_log
 

@@ -11,10 +11,11 @@ from audit.event.signing import sign_event
 from audit.kafka.transport import Fetched
 from audit.log.entry import MAX_EVENT_IN_LEAF_BYTES, Kind, SourceSpan
 from audit.log.intake import Incoming
+from audit.log.oversize import MARK as OVERSIZE_MARK
 from audit.store.blobs import BlobStore
 from audit.tlog.keys import Ed25519Signer, new_seed
 from audit.verify.policy import Policy, ProducerKey
-from consumers.decode import OVERSIZE_MARK, Decoder
+from consumers.decode import Decoder
 from consumers.settings import Signatures
 from consumers.signatures import LOOK_EVERY_S, PinnedProducers
 from tests.consumers.support import an_event, the_schema
