@@ -17,7 +17,13 @@ from audit.event.normal import key_text
 from audit.event.payload import encode_record
 from audit.event.row import FULL, PATCH, Change, encode_row
 from audit.event.shown import shown
-from audit.event.types import OPERATIONS, SCHEMA, SCHEMA_SOURCE, record_schema
+from audit.event.types import (
+    LENIENT_TYPES,
+    OPERATIONS,
+    SCHEMA,
+    SCHEMA_SOURCE,
+    record_schema,
+)
 
 __all__ = ["Built", "data_event", "new_event_id", "record_event", "schema_event"]
 
@@ -29,7 +35,7 @@ class Built(NamedTuple):
     schemas: tuple[bytes, ...]
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=32)
 def _hashed(name: str) -> tuple[bytes, bytes, tuple[bytes, ...]]:
     canonical = builtin(name)
     return canonical, schema_hash(canonical), (canonical,)
@@ -151,13 +157,20 @@ def record_event(
 ) -> Built:
     """A record of any type but data: a run, a model version, a prediction, a review ...
 
-    Types with a schema of their own (model.run, model.version, prediction) take its fields; others
-    any fields. Raises InvalidInput naming the field, LimitExceeded.
+    Types with a schema of their own take its fields. Those in LENIENT_TYPES take others as well,
+    and are then written in record.v1; of model.run, model.version and prediction a record that does
+    not fit is refused. Raises InvalidInput naming the field, LimitExceeded.
     """
     if type_.startswith("data.") or type_ == SCHEMA:
         raise InvalidInput(f"{type_} is not a record: use data_event or schema_event")
     name = record_schema(type_)
-    payload, _ = encode_record(name, data)
+    try:
+        payload, _ = encode_record(name, data)
+    except InvalidInput:
+        if type_ not in LENIENT_TYPES:
+            raise
+        name = "record.v1"
+        payload, _ = encode_record(name, data)
     _, payload_schema, schemas = _hashed(name)
     event = Event(
         event_id,

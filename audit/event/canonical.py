@@ -23,13 +23,21 @@ MAX_SCHEMA_NODES = 30_000
 MAX_SCHEMA_JSON_DEPTH = 200
 
 BUILTINS = (
+    "dataset_version.v1",
     "entry.v1",
     "event.v1",
+    "feature_definition.v1",
+    "ground_truth.v1",
     "model_run.v1",
+    "model_transition.v1",
     "model_version.v1",
+    "model_version.v2",
     "prediction.v1",
+    "prediction.v2",
     "record.v1",
+    "review.v1",
     "row.v1",
+    "run.v1",
 )
 """The schemas that this library brings."""
 PAYLOAD_BUILTINS = tuple(name for name in BUILTINS if name not in ("entry.v1", "event.v1"))

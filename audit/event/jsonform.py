@@ -30,7 +30,7 @@ from audit.event.valuejson import fields_from_json, fields_to_json, from_json, t
 
 OUTPUT_ONLY = frozenset({"log", "index", "recorded_time", "leaf_hash"})
 """Fields that only output has; ignored on input."""
-RECORD_LEVELS = 2
+RECORD_LEVELS = 5
 """Lists and objects that typed records put around the values of their fields."""
 
 _ALWAYS = ("actor", "reason", "transaction_id", "supersedes")

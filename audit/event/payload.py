@@ -1,6 +1,6 @@
 """What an event's payload says: reading it with the schemas of a log, and writing typed records.
 
-A change for data events, a dict of values for the others. A typed record (model_run.v1 ...) is a
+A change for data events, a dict of values for the others. A typed record (run.v1 ...) is a
 plain dict with all the fields of its schema; lists of fields in it are dicts of values.
 """
 
@@ -21,10 +21,19 @@ from audit.event.shown import shown
 from audit.event.types import DATA_DELETE, DATA_TRUNCATE, SCHEMA
 from audit.event.valuejson import parse_json
 
-_STATUSES = {
-    "model_run.v1": ("START", "COMPLETE", "FAIL"),
-    "prediction.v1": ("OK", "ERROR"),
+_RUN_STATUSES = ("START", "COMPLETE", "FAIL", "ABORT")
+_ROLES = (
+    *("PRIMARY", "SHADOW", "CANARY", "CHALLENGER"),
+    *("FALLBACK", "MEMBER", "REPLAY", "BACKFILL", None),
+)
+_CHOICES: dict[str, dict[str, tuple[str | None, ...]]] = {
+    "model_run.v1": {"status": _RUN_STATUSES[:3]},
+    "prediction.v1": {"status": ("OK", "ERROR")},
+    "prediction.v2": {"status": ("OK", "ERROR", "REJECTED_INPUT"), "role": _ROLES},
+    "review.v1": {"kind": ("FLAG", "UNFLAG", "REPLAY", "COMPARISON", "NOTE")},
+    "run.v1": {"status": _RUN_STATUSES},
 }
+"""Schema -> field -> what it may be. Not enums: a reader must take what a later version adds."""
 
 
 def decode_payload(event: Event, book: SchemaBook) -> Change | dict[str, Any]:
@@ -77,18 +86,17 @@ def encode_record(schema_name: str, data: Mapping[str, Any]) -> tuple[bytes, byt
     else:
         schema, encode = _typed(schema_name)
         complete = _completed(schema, data)
-        statuses = _STATUSES.get(schema_name)
-        if statuses is not None and complete["status"] not in statuses:
-            raise InvalidInput(
-                f"status is one of {', '.join(statuses)}, not {shown(complete['status'])}"
-            )
+        for name, choices in _CHOICES.get(schema_name, {}).items():
+            if complete[name] not in choices:
+                listed = ", ".join(choice for choice in choices if choice is not None)
+                raise InvalidInput(f"{name} is one of {listed}, not {shown(complete[name])}")
         payload = encode(complete)
     if len(payload) > MAX_EVENT_BYTES:
         raise LimitExceeded(f"record of {len(payload)} bytes: at most {MAX_EVENT_BYTES}")
     return payload, canonical
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=32)
 def _typed(schema_name: str) -> tuple[AvroType, Encoder]:
     schema: PayloadSchema = compiled(builtin(schema_name))
     if schema.type is None or schema.row is not None:

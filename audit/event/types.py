@@ -4,9 +4,15 @@ DATA_CREATE = "data.create"
 DATA_UPDATE = "data.update"
 DATA_DELETE = "data.delete"
 DATA_TRUNCATE = "data.truncate"
+COMPONENT_RUN = "component.run"
+DATASET_VERSION = "dataset.version"
+FEATURE_DEFINITION = "feature.definition"
+GROUND_TRUTH = "ground_truth"
 MODEL_RUN = "model.run"
+MODEL_TRANSITION = "model.transition"
 MODEL_VERSION = "model.version"
 PREDICTION = "prediction"
+REVIEW = "review"
 SCHEMA = "schema"
 
 SCHEMA_SOURCE = "audit.schema"
@@ -21,25 +27,27 @@ OPERATIONS = {
 """What happens to data -> type of its event."""
 
 RECORD_SCHEMAS = {
-    MODEL_RUN: "model_run.v1",
-    MODEL_VERSION: "model_version.v1",
-    PREDICTION: "prediction.v1",
+    COMPONENT_RUN: "run.v1",
+    DATASET_VERSION: "dataset_version.v1",
+    FEATURE_DEFINITION: "feature_definition.v1",
+    GROUND_TRUTH: "ground_truth.v1",
+    MODEL_RUN: "run.v1",
+    MODEL_TRANSITION: "model_transition.v1",
+    MODEL_VERSION: "model_version.v2",
+    PREDICTION: "prediction.v2",
+    REVIEW: "review.v1",
 }
 """Types whose record has a schema of its own; every other one uses record.v1."""
 
-RECORD_TYPES = frozenset(
+LENIENT_TYPES = frozenset(
     {
-        "dataset.version",
-        "feature.definition",
-        "component.run",
-        MODEL_RUN,
-        MODEL_VERSION,
-        "model.transition",
-        PREDICTION,
-        "ground_truth",
-        "review",
+        *(COMPONENT_RUN, DATASET_VERSION, FEATURE_DEFINITION),
+        *(GROUND_TRUTH, MODEL_TRANSITION, REVIEW),
     }
 )
+"""Types whose record may have other fields than its schema: then it is written in record.v1."""
+
+RECORD_TYPES = frozenset(RECORD_SCHEMAS)
 """What producers say besides changes of data."""
 
 CONTROL_TYPES = frozenset(

@@ -345,14 +345,28 @@ class ConfluentConsumer:
         for partition, messages in found.items():
             if partition not in self._positions or partition in self._moved:
                 continue
-            place = Place(self._topic, partition)
-            gap = messages and messages[-1].offset - self._positions[partition] >= len(messages)
-            end = known_end(self._client, place, self._timeout_s if gap else None)
+            end = self._end_of(partition, messages)
             if self._growing.is_good(self._topic, partition, messages, end):
                 at = self._positions[partition]
                 self._positions[partition] = max(messages[-1].offset + 1, at)
                 good[partition] = messages
         return good
+
+    def _end_of(self, partition: int, messages: Sequence[Fetched]) -> int | None:
+        """The offset after the partition's last message, to hold the messages' offsets against.
+
+        What the client remembers of it can be older than messages that it hands out, so nobody is
+        accused before the broker was asked. Raises Unavailable: the messages are kept until then.
+        """
+        last = messages[-1].offset
+        gap = last - self._positions[partition] >= len(messages)
+        place = Place(self._topic, partition)
+        end: int | None = self._call(
+            lambda: known_end(self._client, place, self._timeout_s if gap else None)
+        )
+        if end is not None and last >= end:
+            end = self.offsets([partition])[partition].end
+        return end
 
     def _on_event(self, message: Any, error: Any) -> None:
         """What librdkafka says in the place of a message."""

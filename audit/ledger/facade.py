@@ -11,7 +11,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from audit.errors import InvalidInput, NotFound
+from audit.errors import InvalidInput
 from audit.ledger.answers import (
     DatasetAnswer,
     Moment,
@@ -22,6 +22,7 @@ from audit.ledger.answers import (
     frame_of,
     row_ref,
 )
+from audit.ledger.machine_learning import MachineLearning
 from audit.ledger.open import (
     DEFAULT_URL,
     STORE_VARIABLE,
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
     from audit.ledger.checks import Checked
     from audit.ledger.contents import Contents
     from audit.ledger.status import LedgerStatus
-    from audit.lineage.predictions import Prediction
-    from audit.lineage.verdict import PredictionReplay
     from audit.log.record import Record
     from audit.replay.blame import Blame
     from audit.replay.diff import RowChange
@@ -64,7 +63,7 @@ When = str | datetime | date | None
 """A time on the valid axis; None: the recorded axis is asked for."""
 
 
-class Ledger:
+class Ledger(MachineLearning):
     """Reads one ledger. Use it in a `with` block, or `close` it.
 
     `url`: the store, or `bundle:///case.zip` (default AUDIT_STORE, else sqlite:///audit.db).
@@ -212,60 +211,6 @@ class Ledger:
         from audit.ledger.contents import Contents
 
         return Contents(self.reader)
-
-    # Predictions
-
-    def predictions(
-        self, query: str = "", as_of: AsOf = None, newest_first: bool = False
-    ) -> "Iterator[Prediction]":
-        """The predictions that a query fits, oldest first."""
-        from audit.lineage.predictions import find_predictions
-        from audit.replay.query import parse_query
-
-        parsed = parse_query(query, self.now_us())
-        return find_predictions(self.reader, parsed, self.cut(as_of), newest_first)
-
-    def prediction_record(self, prediction_id: str, as_of: AsOf | Cut = None) -> "Record | None":
-        """The entry of a prediction, by its id; None when there is none by then."""
-        from audit.lineage.predictions import locate_prediction
-
-        try:
-            log, index = locate_prediction(self.reader, prediction_id, self.cut(as_of))
-        except NotFound:
-            return None
-        return self.entry(f"{log}/{index}")
-
-    def replay_prediction(
-        self,
-        prediction_id: str,
-        as_of: AsOf = None,
-        *,
-        policy: "GivenPolicy | None" = None,
-        tolerance: float | None = None,
-        against: str | None = None,
-        set_features: Mapping[str, Any] | None = None,
-        run_unverified: bool = False,
-    ) -> "PredictionReplay":
-        """Run a recorded prediction again, and judge: see `audit.lineage.prediction_replay`.
-
-        This runs recorded code, in a process of its own, if its records are VERIFIED; with
-        `run_unverified` also code that nobody vouches for. Artifacts come from AUDIT_BLOBS, else
-        from audit-blobs/ beside the store. `policy`: default the ledger's own.
-        """
-        from audit.lineage.prediction_replay import replay_prediction
-        from audit.store.blobs import BlobStore, default_blobs_url
-
-        return replay_prediction(
-            self.reader,
-            BlobStore(default_blobs_url(self.url)),
-            prediction_id,
-            self._trusted(policy),
-            cut=self.cut(as_of),
-            tolerance=tolerance,
-            set_features=set_features,
-            against=against,
-            run_unverified=run_unverified,
-        )
 
     # Evidence
 

@@ -97,25 +97,44 @@ def row_from_avro(record: Any) -> Change:
     )
 
 
-def record_to_avro(schema: Any, value: Any) -> Any:
+def record_to_avro(schema: Any, value: Any, named: dict[str, Any] | None = None) -> Any:
     """A record in plain form as fastavro takes it: `schema` is its parsed JSON."""
+    if named is None:
+        named = {}
+        _collect(schema, named)
+    if isinstance(schema, str):
+        schema = named.get(schema, schema)
     if isinstance(schema, list):
         if value is None:
             return None
         branches = [branch for branch in schema if branch != "null"]
         if len(branches) == 1:
-            return record_to_avro(branches[0], value)
+            return record_to_avro(branches[0], value, named)
         if isinstance(value, dict):
-            return record_to_avro(branches[0], value)
+            return record_to_avro(branches[0], value, named)
         return ("attestory.Single", {"value": value_to_avro(value)})
     if isinstance(schema, dict) and schema["type"] == "array":
         items = schema["items"]
         if items == "Field" or (isinstance(items, dict) and items["name"] == "Field"):
             return fields_to_avro(value)
-        return [record_to_avro(items, item) for item in value]
+        return [record_to_avro(items, item, named) for item in value]
     if isinstance(schema, dict) and schema["type"] == "record":
         return {
-            field["name"]: record_to_avro(field["type"], value[field["name"]])
+            field["name"]: record_to_avro(field["type"], value[field["name"]], named)
             for field in schema["fields"]
         }
     return value
+
+
+def _collect(schema: Any, named: dict[str, Any]) -> None:
+    """Note the records that a schema defines, by name: it may refer to them later."""
+    if isinstance(schema, list):
+        for branch in schema:
+            _collect(branch, named)
+    elif isinstance(schema, dict):
+        if schema["type"] == "record" and schema["name"] != "Field":
+            named[schema["name"]] = schema
+            for field in schema["fields"]:
+                _collect(field["type"], named)
+        elif schema["type"] == "array":
+            _collect(schema["items"], named)
