@@ -1,8 +1,9 @@
 """`audit import`: a file to events."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -26,6 +27,7 @@ COUNTS = ("created", "updated", "deleted", "unchanged", "skipped", "conflicts", 
 @click.option("--valid-time", metavar="COL", help="The column that says when a row became true.")
 @click.option("--snapshot", is_flag=True, help="The file is the full state: emit differences only.")
 @click.option("--events", is_flag=True, help="The lines are ready-made events, in JSON.")
+@click.option("--openlineage", is_flag=True, help="The lines are run events of OpenLineage.")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="Default: the file's ending.")
 @click.option("--source", metavar="NAME", help="The application that says it.")
 @click.option("--actor", metavar="WHO", help="Who did it.")
@@ -41,6 +43,7 @@ def import_(
     valid_time: str | None,
     snapshot: bool,
     events: bool,
+    openlineage: bool,
     form: str | None,
     source: str | None,
     actor: str | None,
@@ -57,12 +60,13 @@ def import_(
     audit import inquiries.csv --entity inquiry --key InquiryID --valid-time InquiryDate
     audit import users.parquet --entity user --key tenant,id --snapshot
     audit import events.jsonl --events        # as `audit log --format jsonl` writes them
+    audit import runs.jsonl --openlineage     # runs of other systems
     """
-    if events:
+    if events or openlineage:
         rows = (entity, key, valid_time, form, actor, reason, snapshot or None)
-        if any(value is not None for value in rows):
+        if any(value is not None for value in rows) or (events and openlineage):
             raise click.UsageError(
-                "with --events each line says it all; only --source goes with it"
+                "with --events or --openlineage each line says it all; only --source goes with it"
             )
     elif entity is None or key is None:
         raise click.UsageError("say --entity and --key for rows, or --events for ready-made events")
@@ -75,7 +79,13 @@ def import_(
     opened = KafkaTarget(bus, store) if is_kafka(bus) else open_for_writing(bus)
     with opened as ledger, Progress("importing", "bytes") as progress:
         if entity is None or key is None:
-            result = import_events(ledger, found, source=source or "cli", progress=progress)
+            result = import_events(
+                ledger,
+                found,
+                source=source or ("openlineage" if openlineage else "cli"),
+                progress=progress,
+                translate=_translator(openlineage),
+            )
         else:
             result = import_file(
                 ledger,
@@ -91,6 +101,14 @@ def import_(
                 progress=progress,
             )
     _show(result, as_json)
+
+
+def _translator(openlineage: bool) -> "Callable[[Any, str], dict[str, Any] | None] | None":
+    if not openlineage:
+        return None
+    from audit.lineage.openlineage import imported
+
+    return imported
 
 
 def _input(file: str) -> str | BinaryIO:

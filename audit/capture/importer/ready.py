@@ -1,7 +1,8 @@
 """Ready-made events: `audit import FILE.jsonl --events`, one JSON object a line."""
 
 import os
-from typing import BinaryIO
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
 from audit.capture.embedded import EmbeddedLedger
 from audit.capture.importer.jsonl_table import json_lines
@@ -22,8 +23,11 @@ def import_events(
     *,
     source: str = "cli",
     progress: Progress | None = None,
+    translate: Callable[[Any, str], dict[str, Any] | None] | None = None,
 ) -> ImportResult:
     """Import events in the form that `audit log --format jsonl` writes.
+
+    `translate`: makes such an event of a line in another form, for a source; None: leave it out.
 
     `source` stands in for events that name none. Idempotent on source and event id: what is in the
     ledger is skipped, another event under a known id is sealed as QUARANTINED and counted as a
@@ -37,6 +41,10 @@ def import_events(
         with batches.telling():
             for place, obj in json_lines(opened):
                 with located(place):
+                    if translate is not None:
+                        obj = translate(obj, source)
+                        if obj is None:
+                            continue
                     built = event_from_json(obj, source=source, book=book)
                     batches.add(built)
                     if built.event.type == SCHEMA:
