@@ -3,6 +3,12 @@
 Sealing never waits for it: what was overtaken by a newer checkpoint before it was sent is not sent
 at all. When the broker does not answer, the newest ones wait here, and are sent when it does. A
 crash loses nothing: whoever takes over a log offers its newest checkpoint again.
+
+The last one in the topic is the largest, because compaction leaves no other. A process that was
+held up may publish a checkpoint after the log's next owner published a larger one, and who came
+last cannot be seen beforehand. So some time after a log's last checkpoint was acknowledged the
+store is asked for its newest one: if that is larger, another process sealed it, and it is
+published once more, behind ours. Whatever was published before ours was in the store by then.
 """
 
 import threading
@@ -12,6 +18,7 @@ from typing import NamedTuple
 
 from audit.errors import AuditError
 from audit.kafka.transport import Producer
+from audit.store.contract import StoredCheckpoint
 from consumers import failpoints
 from consumers.logs import alarm, warn
 from consumers.metrics import Metrics
@@ -23,6 +30,10 @@ LEAST_INTERVAL_S = 0.1
 """Between two rounds: what is sealed meanwhile is one checkpoint of each log, not many."""
 
 
+CHECK_AFTER_S = 1.0
+"""So long after a log's last checkpoint the store is asked for a newer one: busy logs never are."""
+
+
 class _Waiting(NamedTuple):
     size: int
     note: bytes
@@ -30,18 +41,24 @@ class _Waiting(NamedTuple):
 
 Send = Callable[[Producer, str, bytes], None]
 """Hands the producer a checkpoint of an origin."""
+Newest = Callable[[str], StoredCheckpoint | None]
+"""An origin -> the newest checkpoint of its log in the store. Called on the publisher's thread."""
 
 
 class Publisher:
     """Publishes what it is offered. `offer` and `published` may be called from any thread."""
 
-    def __init__(self, open_producer: Callable[[], Producer], send: Send, metrics: Metrics) -> None:
+    def __init__(
+        self, open_producer: Callable[[], Producer], send: Send, newest: Newest, metrics: Metrics
+    ) -> None:
         """Start its thread."""
         self._open = open_producer
         self._send = send
+        self._newest = newest
         self._metrics = metrics
         self._waiting: dict[str, _Waiting] = {}
         self._published: dict[str, int] = {}
+        self._unchecked: dict[str, float] = {}
         self._busy = False
         self._draining = False
         self._closed = False
@@ -71,15 +88,17 @@ class Publisher:
         return self._thread.is_alive()
 
     def drain(self, timeout_s: float) -> bool:
-        """Wait until all that was offered is published; False when the time was over first."""
+        """Wait until all that was offered is published, and checked; False when time was over."""
         with self._changed:
             self._draining = True
             self._changed.notify_all()
-            self._changed.wait_for(
-                lambda: not (self._waiting or self._busy) or not self.alive, timeout_s
-            )
+            self._changed.wait_for(lambda: self._is_done or not self.alive, timeout_s)
             self._draining = False
-            return not (self._waiting or self._busy)
+            return self._is_done
+
+    @property
+    def _is_done(self) -> bool:
+        return not (self._waiting or self._busy or self._unchecked)
 
     def close(self) -> None:
         """End the thread; what waits is given up. Safe to repeat."""
@@ -91,9 +110,14 @@ class Publisher:
     def _run(self) -> None:
         try:
             while True:
+                self._check()
                 with self._changed:
-                    while not self._waiting and not self._closed:
-                        self._changed.wait()
+                    while not (self._waiting or self._closed or self._due()):
+                        first_s = min(self._unchecked.values(), default=None)
+                        left_s = None if first_s is None else first_s - time.monotonic()
+                        self._changed.wait(left_s)
+                    if not self._waiting and not self._closed:
+                        continue
                     left_s = self._round_s + LEAST_INTERVAL_S - time.monotonic()
                     if left_s > 0 and not self._draining:
                         self._changed.wait_for(lambda: self._closed or self._draining, left_s)
@@ -105,6 +129,33 @@ class Publisher:
                 self._publish(batch)
         finally:
             self._discard()
+
+    def _due(self) -> list[str]:
+        """Origins whose last checkpoint is old enough to be compared with the store."""
+        now_s = time.monotonic()
+        return [o for o, due_s in self._unchecked.items() if self._draining or due_s <= now_s]
+
+    def _check(self) -> None:
+        """Offer what is newer in the store than what was published last of a log."""
+        with self._changed:
+            due = self._due()
+        for origin in due:
+            try:
+                newest = self._newest(origin)
+            except AuditError:
+                # Whoever seals tells that the store is away.
+                with self._changed:
+                    if self._draining:
+                        del self._unchecked[origin]
+                    else:
+                        self._unchecked[origin] = time.monotonic() + CHECK_AFTER_S
+                    self._changed.notify_all()
+                continue
+            if newest is not None:
+                self.offer(origin, newest.size, newest.note)
+            with self._changed:
+                del self._unchecked[origin]
+                self._changed.notify_all()
 
     def _publish(self, batch: dict[str, _Waiting]) -> None:
         failpoints.reach(failpoints.BEFORE_PUBLISH)
@@ -124,6 +175,7 @@ class Publisher:
         with self._changed:
             for origin, waiting in batch.items():
                 self._published[origin] = waiting.size
+                self._unchecked[origin] = time.monotonic() + CHECK_AFTER_S
             self._busy = False
             self._changed.notify_all()
         failpoints.reach(failpoints.AFTER_PUBLISH)

@@ -22,7 +22,7 @@ from audit.event.build import record_event
 from audit.event.envelope import encode_event
 from audit.log.intake import LEDGER_SOURCE
 from audit.log.source import SourceBatch
-from audit.store.contract import AppendedFrom, Lease
+from audit.store.contract import LOG_OF_THE_LEDGER, AppendedFrom, Lease
 from consumers import failpoints
 from consumers.guard import Guard
 from consumers.logs import info, warn
@@ -49,6 +49,13 @@ def log_of(partition: int) -> int:
 def origin_of(ledger_origin: str, topic: str, partition: int) -> str:
     """The name of a partition's log."""
     return f"{ledger_origin}/{topic}/{partition}"
+
+
+def log_named(origin: str, ledger_origin: str) -> int:
+    """The number of the log of this name, the ledger's own or a partition's."""
+    if origin == ledger_origin:
+        return LOG_OF_THE_LEDGER
+    return log_of(int(origin.rpartition("/")[2]))
 
 
 class Sequencer:

@@ -20,7 +20,7 @@ from audit.kafka.checkpoints import newest_checkpoints, publish_checkpoint
 from audit.kafka.clients import open_consumer, open_producer
 from audit.store import clock_us
 from audit.store.blobs import BlobStore, default_blobs_url
-from audit.store.contract import LOG_OF_THE_LEDGER, Appended
+from audit.store.contract import LOG_OF_THE_LEDGER, Appended, StoredCheckpoint
 from audit.store.positions import source_position
 from consumers import failpoints
 from consumers.buffer import Buffer
@@ -36,7 +36,7 @@ from consumers.once import Once
 from consumers.partitions import Partitions
 from consumers.pauses import Pauses
 from consumers.publisher import Publisher
-from consumers.sequencer import Sequencer, log_of, origin_of
+from consumers.sequencer import Sequencer, log_named, log_of, origin_of
 from consumers.settings import Settings, Signatures
 from consumers.signatures import PinnedProducers
 from consumers.watch import SourceWatch
@@ -112,7 +112,7 @@ class Service:
         group = settings.group_of(self.ledger.origin)
         address = self._address
         self._publisher = Publisher(
-            lambda: open_producer(address), publish_checkpoint, self.metrics
+            lambda: open_producer(address), publish_checkpoint, self._newest_of, self.metrics
         )
         stack.callback(self._publisher.close)
         self._heads = Heads(self.ledger, settings.heads_every_s * 1_000_000)
@@ -217,6 +217,10 @@ class Service:
         newest = self.ledger.store.newest_checkpoint(LOG_OF_THE_LEDGER)
         if newest is not None:
             self._publisher.offer(self.ledger.origin, newest.size, newest.note)
+
+    def _newest_of(self, origin: str) -> StoredCheckpoint | None:
+        """The newest checkpoint in the store, of whoever sealed it. Called by the publisher."""
+        return self.ledger.store.newest_checkpoint(log_named(origin, self.ledger.origin))
 
     def _new_buffer(self, partition: int) -> Buffer:
         sequencer = Sequencer(

@@ -8,50 +8,16 @@ offsets from 0 again, so what the log says it has sealed would never be read: it
 
 import hashlib
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from audit.capture.embedded import EmbeddedLedger
-from audit.errors import FormatError, InvalidInput
+from audit.errors import InvalidInput
 from audit.event.build import record_event
 from audit.event.envelope import encode_event
-from audit.event.payload import decode_payload
-from audit.event.schema import SchemaBook
+from audit.kafka.accepted import ACCEPTED_TYPE, Accepted, newest_accepted
 from audit.kafka.clients import TopicInfo
 from audit.kafka.transport import Consumer
-from audit.log.entry import Kind
 from audit.log.intake import LEDGER_SOURCE
-from audit.log.record import read_record
-from audit.store.contract import LOG_OF_THE_LEDGER, Appended, Reader
-
-ACCEPTED_TYPE = "source.accepted"
-
-
-class Accepted(NamedTuple):
-    """What log 0 says of the source; `topic_id` is None where the client could not tell."""
-
-    topic: str
-    partitions: int
-    topic_id: str | None
-
-
-def newest_accepted(reader: Reader) -> Accepted | None:
-    """The newest `source.accepted` of log 0; None when the ledger never read a topic."""
-    book = SchemaBook.with_builtins()
-    newest = None
-    for _, leaf in reader.special(LOG_OF_THE_LEDGER, kind=Kind.CONTROL):
-        event = read_record(LOG_OF_THE_LEDGER, leaf).event
-        if event is None or event.type != ACCEPTED_TYPE:
-            continue
-        data = decode_payload(event, book)
-        topic_id = data.get("topic_id") if isinstance(data, dict) else None
-        match data:
-            case {"topic": str(topic), "partitions": int(partitions)}:
-                newest = Accepted(
-                    topic, partitions, topic_id if isinstance(topic_id, str) else None
-                )
-            case _:
-                raise FormatError(f"an entry {ACCEPTED_TYPE} of log 0 does not say what was")
-    return newest
+from audit.store.contract import Appended
 
 
 def accept_topic(
@@ -69,21 +35,20 @@ def accept_topic(
             f"--accept-partitions {wanted}, but the topic {topic} has {partitions} partitions"
         )
     asked = Accepted(topic, partitions, found.topic_id)
-    known = None
-    if not ledger.store.find_event(_event_id(asked), LEDGER_SOURCE):
-        known = newest_accepted(ledger.store)
-        if known is None:
-            return _seal(ledger, asked)
-        _refuse(known, asked, ledger.origin)
-        if partitions > known.partitions:
-            if wanted is None:
-                raise InvalidInput(
-                    f"the topic {topic} has {partitions} partitions, the ledger accepted "
-                    f"{known.partitions}: entities moved to other partitions, and logs, with that\n"
-                    f"to accept it: audit consume --accept-partitions {partitions}"
-                )
-            return _seal(ledger, asked)
-    return None
+    # Not "was this ever accepted": a topic that was put back to what it was is not the newest.
+    known = newest_accepted(ledger.store)
+    if known is None:
+        return _seal(ledger, asked)
+    _refuse(known, asked, ledger.origin)
+    if partitions == known.partitions:
+        return None
+    if wanted is None:
+        raise InvalidInput(
+            f"the topic {topic} has {partitions} partitions, the ledger accepted "
+            f"{known.partitions}: entities moved to other partitions, and logs, with that\n"
+            f"to accept it: audit consume --accept-partitions {partitions}"
+        )
+    return _seal(ledger, asked)
 
 
 def _refuse(known: Accepted, asked: Accepted, origin: str) -> None:

@@ -174,6 +174,7 @@ def retry(
     if bool(positions) == every:
         raise click.UsageError("name POSITIONs, or say --all")
     from audit.capture.embedded import open_for_writing
+    from audit.ledger.guarded import check_not_rolled_back
     from audit.ledger.retry import Retrier
 
     ledger = session.ledger(store)
@@ -186,6 +187,9 @@ def retry(
     )
     records = list(found)
     with open_for_writing(store) as writer:
+        why = check_not_rolled_back(writer, {record.log for record in records}) if records else None
+        if why is not None:
+            note(why)
         retrier = Retrier(writer, trusted, reason, signatures == "require")
         outcomes = [retrier.retry(record) for record in records]
     refused = sum(outcome.event_index is None for outcome in outcomes)

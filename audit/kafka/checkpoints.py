@@ -55,7 +55,11 @@ def newest_checkpoint(address: KafkaAddress, origin: str) -> bytes | None:
 
 
 def newest_checkpoints(
-    address: KafkaAddress, origins: Iterable[str], *, stall_s: float = STALL_S
+    address: KafkaAddress,
+    origins: Iterable[str],
+    *,
+    stall_s: float = STALL_S,
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
 ) -> dict[str, bytes]:
     """What was published last for each of these logs, unverified; without those with nothing.
 
@@ -69,7 +73,7 @@ def newest_checkpoints(
         return {}
     found: dict[str, bytes] = {}
     own = address._replace(topic=CHECKPOINTS_TOPIC)
-    with closing(open_consumer(own, None, connect_timeout_s=CONNECT_TIMEOUT_S)) as consumer:
+    with closing(open_consumer(own, None, connect_timeout_s=connect_timeout_s)) as consumer:
         count = consumer.partitions(CHECKPOINTS_TOPIC)
         for name in names:
             key = name.encode()

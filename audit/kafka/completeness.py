@@ -11,13 +11,10 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 from audit.errors import AuditError, FormatError, InvalidInput, LimitExceeded, Unavailable
-from audit.event.book import SchemaBook
-from audit.event.envelope import decode_event
-from audit.event.payload import decode_payload
+from audit.kafka.accepted import newest_accepted
 from audit.kafka.address import KafkaAddress
 from audit.kafka.clients import describe_topic, open_consumer
 from audit.kafka.transport import Consumer, Offsets
-from audit.log.entry import Kind, decode_entry
 from audit.log.source import newest_position
 from audit.store.contract import LOG_OF_THE_LEDGER, LogInfo, Reader
 from audit.verify.source_compare import (
@@ -28,9 +25,6 @@ from audit.verify.source_compare import (
     without_log,
 )
 from audit.verify.source_report import PartitionReport
-
-ACCEPTED_TYPE = "source.accepted"
-"""The CONTROL entry of log 0 that says which topic is read."""
 
 POLL_S = 1.0
 POLL_MESSAGES = 10_000
@@ -152,14 +146,10 @@ def _another_topic(address: KafkaAddress, reader: Reader) -> str | None:
 
     A topic that was made anew has another id, whatever it holds.
     """
-    book = SchemaBook.with_builtins()
-    known = None
-    for _, leaf in reader.special(LOG_OF_THE_LEDGER, None, int(Kind.CONTROL)):
-        event = decode_event(decode_entry(leaf).event)
-        if event.type == ACCEPTED_TYPE:
-            match decode_payload(event, book):
-                case {"topic": str(topic), "topic_id": str(topic_id)} if topic == address.topic:
-                    known = topic_id
+    accepted = newest_accepted(reader)
+    if accepted is None or accepted.topic != address.topic:
+        return None
+    known = accepted.topic_id
     found = describe_topic(address, address.topic).topic_id
     if known is None or found is None or known == found:
         return None

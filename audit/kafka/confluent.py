@@ -12,26 +12,20 @@ from confluent_kafka import KafkaException, Producer, TopicCollection
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic as ConfluentTopic
 
-from audit.errors import AuditError, InvalidInput, LimitExceeded, NotFound, Unavailable
+from audit.errors import AuditError, NotFound, Unavailable
 from audit.kafka.address import KafkaAddress
 from audit.kafka.clients import NewTopic, TopicInfo
 from audit.kafka.confluent_consumer import ConfluentConsumer
 from audit.kafka.confluent_link import Link
 from audit.kafka.translate import TOPIC_ALREADY_EXISTS
 from audit.kafka.transport import SIGNATURE_HEADER
+from audit.kafka.tuning import BATCH_BYTES, LINGER_MS, PartitionCounts, check_message
 
-LINGER_MS = 5
-BATCH_BYTES = 131_072
-"""Largest batch: enough to be cheap, and below every sensible max.message.bytes."""
-MAX_MESSAGE_BYTES = 1_000_000
-"""Largest key and value together; brokers allow 1,048,588 bytes with all around it."""
 MAX_QUEUED = 100_000
 """Most messages that wait to be acknowledged; `send` waits for room above."""
 MAX_QUEUED_KBYTES = 262_144
 QUEUE_WAIT_S = 60.0
 """How long `send` waits for room in the queue before it gives the broker up."""
-PARTITIONS_KNOWN_S = 60.0
-"""So long the number of partitions is remembered."""
 SENDS_PER_LOOK = 1_000
 """After so many messages librdkafka's complaints are looked at."""
 QUEUE_TURN_S = 0.05
@@ -40,26 +34,6 @@ REPORT_TURNS = 10
 """So often reports are asked for after librdkafka gave up."""
 METADATA_TURN_S = 0.1
 """Pause before a topic just made is looked for again."""
-
-
-def producer(
-    address: KafkaAddress, compression: str | None, connect_timeout_s: float
-) -> "ConfluentProducer":
-    """Open a producer."""
-    return ConfluentProducer(address, compression, connect_timeout_s)
-
-
-def consumer(
-    address: KafkaAddress,
-    group: str | None,
-    session_timeout_s: float,
-    max_poll_interval_s: float,
-    connect_timeout_s: float,
-) -> ConfluentConsumer:
-    """Open a consumer."""
-    return ConfluentConsumer(
-        address, group, session_timeout_s, max_poll_interval_s, connect_timeout_s
-    )
 
 
 def describe_topic(address: KafkaAddress, topic: str, timeout_s: float) -> TopicInfo:
@@ -131,8 +105,9 @@ class ConfluentProducer:
         self, address: KafkaAddress, compression: str | None, connect_timeout_s: float
     ) -> None:
         self._link = Link(address)
-        self._timeout_s = connect_timeout_s
-        self._counts: dict[str, tuple[int, float]] = {}
+        self._counts = PartitionCounts(
+            lambda topic: describe_topic(address, topic, connect_timeout_s).partitions
+        )
         self._sent = 0
         self._failure: AuditError | None = None
         self._closed = False
@@ -156,11 +131,7 @@ class ConfluentProducer:
 
     def partitions(self, topic: str) -> int:
         """How many partitions the topic has; may be a minute old. Raises NotFound."""
-        count, until = self._counts.get(topic, (0, 0.0))
-        if time.monotonic() >= until:
-            count = describe_topic(self._link.address, topic, self._timeout_s).partitions
-            self._counts[topic] = (count, time.monotonic() + PARTITIONS_KNOWN_S)
-        return count
+        return self._counts.of(topic)
 
     def send(
         self,
@@ -176,12 +147,8 @@ class ConfluentProducer:
             self._serve(0)
         if self._failure is not None or self._closed:
             raise self._why()
-        if len(value) + len(key or b"") > MAX_MESSAGE_BYTES:
-            raise LimitExceeded(f"a message for Kafka is over {MAX_MESSAGE_BYTES} bytes")
-        known = self._counts.get(topic)
-        count = self.partitions(topic) if known is None else known[0]
-        if not 0 <= partition < count:
-            raise InvalidInput(f"topic {topic} has {count} partitions: there is no {partition}")
+        check_message(key, value)
+        self._counts.check(topic, partition)
         headers: Any = None if signature is None else [(SIGNATURE_HEADER, signature)]
         deadline = 0.0
         while True:
@@ -254,3 +221,7 @@ class ConfluentProducer:
         if self._failure is not None:
             return self._failure
         return Unavailable(f"this producer of Kafka at {self._link.address.bootstrap} is closed")
+
+
+# As `clients.ClientModule` asks for them.
+producer, consumer = ConfluentProducer, ConfluentConsumer

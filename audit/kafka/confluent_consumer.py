@@ -8,7 +8,6 @@ without it nobody would know that nothing but markers lies between the last mess
 """
 
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from threading import Thread
@@ -18,6 +17,7 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Place
 
 from audit.errors import AuditError, InvalidInput, Unavailable
+from audit.kafka import tuning
 from audit.kafka.address import KafkaAddress
 from audit.kafka.clients import describe_topic
 from audit.kafka.confluent_link import Link, known_end
@@ -31,15 +31,6 @@ QUEUE_FULL_WAIT_MS = 50
 """Pause after fetching ahead came to its limit; the usual second is a standstill."""
 FETCH_WAIT_MS = 100
 """How long the broker may hold back an answer with nothing in it."""
-HEARTBEATS_PER_SESSION = 3
-MAX_HEARTBEAT_INTERVAL_S = 3.0
-SILENCE_S = 30.0
-"""After so long without a broker `poll` raises Unavailable; until then brokers restart."""
-PROBE_S = 5.0
-"""Pause between two looks whether a broker is back."""
-PROBE_TIMEOUT_S = 1.0
-CLOSE_TIMEOUT_S = 3.0
-"""How long leaving the group may take; a member that is gone anyway is missed soon."""
 READER_GROUP = "attestory.reader"
 """The group's name that librdkafka wants of a mere reader; it is never joined."""
 
@@ -74,10 +65,7 @@ class ConfluentConsumer:
         self._is_assigning = False
         self._failure: AuditError | None = None
         self._callback_error: BaseException | None = None
-        self._down_since: float | None = None
-        self._next_probe = 0.0
         self._closed = False
-        heartbeat_s = min(MAX_HEARTBEAT_INTERVAL_S, session_timeout_s / HEARTBEATS_PER_SESSION)
         self._client = self._link.open(
             Consumer,
             connect_timeout_s,
@@ -89,10 +77,8 @@ class ConfluentConsumer:
             enable_partition_eof=True,
             check_crcs=True,
             partition_assignment_strategy="cooperative-sticky",
-            session_timeout_ms=int(session_timeout_s * 1000),
-            heartbeat_interval_ms=max(1, int(heartbeat_s * 1000)),
-            max_poll_interval_ms=int(max_poll_interval_s * 1000),
             queued_max_messages_kbytes=QUEUED_KBYTES,
+            **tuning.member_settings(session_timeout_s, max_poll_interval_s),
             fetch_queue_backoff_ms=QUEUE_FULL_WAIT_MS,
             fetch_wait_max_ms=FETCH_WAIT_MS,
             on_commit=_on_commit,
@@ -154,7 +140,7 @@ class ConfluentConsumer:
         found = self._sorted(taken)
         self._taken = []
         if found:
-            self._down_since, self._link.is_down = None, False
+            self._link.answered()
             return found
         self._growing.tell()
         if self._broken:
@@ -162,7 +148,7 @@ class ConfluentConsumer:
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
-        self._mind_silence()
+        self._link.mind_silence(self._client, self._topic)
         return found
 
     def position(self, partition: int) -> int:
@@ -234,7 +220,7 @@ class ConfluentConsumer:
         # librdkafka waits for every answer still due, which with a mute broker takes minutes.
         leaving = Thread(target=self._leave, name="leaving the group", daemon=True)
         leaving.start()
-        leaving.join(CLOSE_TIMEOUT_S)
+        leaving.join(tuning.CLOSE_TIMEOUT_S)
         self._raise_callback_error()
 
     def _leave(self) -> None:
@@ -341,11 +327,12 @@ class ConfluentConsumer:
 
     def _checked(self, found: dict[int, list[Fetched]]) -> dict[int, list[Fetched]]:
         """Without partitions that are not ours; librdkafka's offsets are what the producer says."""
+        ours = self._positions.keys() - self._moved
+        # All are asked for first: when one does not come, all that was taken is sorted once more.
+        ends = {p: self._end_of(p, messages) for p, messages in found.items() if p in ours}
         good = {}
-        for partition, messages in found.items():
-            if partition not in self._positions or partition in self._moved:
-                continue
-            end = self._end_of(partition, messages)
+        for partition, end in ends.items():
+            messages = found[partition]
             if self._growing.is_good(self._topic, partition, messages, end):
                 at = self._positions[partition]
                 self._positions[partition] = max(messages[-1].offset + 1, at)
@@ -385,25 +372,6 @@ class ConfluentConsumer:
             _log.warning("%s: %s", self._topic, one_line(error.str()))
         else:
             self._failure = self._link.translated(error, self._topic)
-
-    def _mind_silence(self) -> None:
-        """Raise Unavailable when no broker has answered for too long."""
-        if not self._link.is_down:
-            self._down_since = None
-            return
-        now = time.monotonic()
-        since = self._down_since = self._down_since or now
-        if now >= self._next_probe:
-            self._next_probe = now + PROBE_S
-            try:
-                self._client.list_topics(self._topic, PROBE_TIMEOUT_S)
-            except KafkaException:
-                pass
-            else:
-                self._link.is_down, self._down_since = False, None
-                return
-        if now - since >= SILENCE_S:
-            raise no_answer(self._link.address.bootstrap, SILENCE_S)
 
 
 def _on_commit(error: Any, places: Any) -> None:

@@ -8,14 +8,16 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaError, KafkaException
 
 from audit.errors import AuditError, InvalidInput, Unavailable
+from audit.kafka import tuning
 from audit.kafka.address import KafkaAddress
 from audit.kafka.tls import check_files
 from audit.kafka.translate import broker_error, no_answer, no_topic, one_line
 
-RECONNECT_MAX_MS = 2_000
-"""Longest pause between attempts to connect, so that a restarted broker is found soon."""
 ASKING_TURN_S = 0.5
 """How long one question at the opening takes; between them errors that came in are looked at."""
+PROBE_S = 5.0
+"""Pause between two looks whether a broker is back."""
+PROBE_TIMEOUT_S = 1.0
 
 Client = TypeVar("Client")
 Answer = TypeVar("Answer")
@@ -34,7 +36,9 @@ class Link:
         self.address = address
         self.last_error = ""
         self.refused: AuditError | None = None
-        self.is_down = False
+        self._is_down = False
+        self._down_since: float | None = None
+        self._next_probe = 0.0
 
     def settings(self) -> dict[str, Any]:
         """librdkafka's settings for the address, with the security settings under its names."""
@@ -50,7 +54,7 @@ class Link:
         return {
             "bootstrap.servers": self.address.bootstrap,
             "client.id": "attestory",
-            "reconnect.backoff.max.ms": RECONNECT_MAX_MS,
+            "reconnect.backoff.max.ms": tuning.RECONNECT_MAX_MS,
             "error_cb": self._complaint,
             "logger": _log,
             **security,
@@ -87,6 +91,29 @@ class Link:
         except (KafkaException, ValueError, TypeError, RuntimeError, OverflowError) as error:
             raise self.translated(error, topic) from None
 
+    def answered(self) -> None:
+        """A broker is there."""
+        self._is_down, self._down_since = False, None
+
+    def mind_silence(self, client: Any, topic: str) -> None:
+        """Raise Unavailable when no broker has answered for too long."""
+        if not self._is_down:
+            self._down_since = None
+            return
+        now = time.monotonic()
+        since = self._down_since = self._down_since or now
+        if now >= self._next_probe:
+            self._next_probe = now + PROBE_S
+            try:
+                client.list_topics(topic, PROBE_TIMEOUT_S)
+            except KafkaException:
+                pass
+            else:
+                self.answered()
+                return
+        if now - since >= tuning.SILENCE_S:
+            raise no_answer(self.address.bootstrap, tuning.SILENCE_S)
+
     def translated(self, error: object, topic: str) -> AuditError:
         """An error of confluent-kafka, bare or in its exception, as one of ours."""
         servers = self.address.bootstrap
@@ -115,7 +142,7 @@ class Link:
         if error.code() == KafkaError._AUTHENTICATION:
             self.refused = self.translated(error, self.address.topic)
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self.is_down = True
+            self._is_down = True
         else:
             self.last_error = one_line(error.str())
 

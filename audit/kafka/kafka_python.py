@@ -8,11 +8,12 @@ import kafka
 from kafka import KafkaProducer, TopicPartition
 from kafka import errors as kafka_errors
 
-from audit.errors import AuditError, InvalidInput, LimitExceeded, Unavailable
+from audit.errors import AuditError, Unavailable
 from audit.kafka.address import KafkaAddress
 from audit.kafka.kafka_python_consumer import KafkaPythonConsumer
 from audit.kafka.kafka_python_link import describe_topic, make_topics, open_client, translated
 from audit.kafka.transport import SIGNATURE_HEADER
+from audit.kafka.tuning import BATCH_BYTES, LINGER_MS, PartitionCounts, check_message
 
 __all__ = ["KafkaPythonProducer", "consumer", "describe_topic", "make_topics", "producer"]
 
@@ -21,34 +22,7 @@ FAST_RELEASES = ("3.0.",)
 
 DELIVERY_TIMEOUT_MS = 2**31 - 1
 """No batch gives up by itself: later ones would overtake it. `close` gives up all together."""
-LINGER_MS = 5
-BATCH_BYTES = 131_072
-"""Largest batch: enough to be cheap, and below every sensible max.message.bytes."""
-MAX_MESSAGE_BYTES = 1_000_000
-"""Largest key and value together; brokers allow 1,048,588 bytes with all around it."""
-PARTITIONS_KNOWN_S = 60.0
-"""So long the number of partitions is remembered."""
 CLOSE_WAIT_S = 1.0
-
-
-def producer(
-    address: KafkaAddress, compression: str | None, connect_timeout_s: float
-) -> "KafkaPythonProducer":
-    """Open a producer."""
-    return KafkaPythonProducer(address, compression, connect_timeout_s)
-
-
-def consumer(
-    address: KafkaAddress,
-    group: str | None,
-    session_timeout_s: float,
-    max_poll_interval_s: float,
-    connect_timeout_s: float,
-) -> KafkaPythonConsumer:
-    """Open a consumer."""
-    return KafkaPythonConsumer(
-        address, group, session_timeout_s, max_poll_interval_s, connect_timeout_s
-    )
 
 
 class KafkaPythonProducer:
@@ -58,8 +32,9 @@ class KafkaPythonProducer:
         self, address: KafkaAddress, compression: str | None, connect_timeout_s: float
     ) -> None:
         self._address = address
-        self._timeout_s = connect_timeout_s
-        self._counts: dict[str, tuple[int, float]] = {}
+        self._counts = PartitionCounts(
+            lambda topic: describe_topic(address, topic, connect_timeout_s).partitions
+        )
         self._known: dict[tuple[str, int], Any] = {}
         self._last: dict[tuple[str, int], Any] = {}
         self._failure: Exception | None = None
@@ -87,11 +62,7 @@ class KafkaPythonProducer:
 
     def partitions(self, topic: str) -> int:
         """How many partitions the topic has; may be a minute old. Raises NotFound."""
-        count, until = self._counts.get(topic, (0, 0.0))
-        if time.monotonic() >= until:
-            count = describe_topic(self._address, topic, self._timeout_s).partitions
-            self._counts[topic] = (count, time.monotonic() + PARTITIONS_KNOWN_S)
-        return count
+        return self._counts.of(topic)
 
     def send(
         self,
@@ -104,8 +75,7 @@ class KafkaPythonProducer:
         """Queue one message. A failure is raised here or by the next `flush`."""
         if self._failure is not None or self._closed:
             raise self._why(topic)
-        if len(value) + len(key or b"") > MAX_MESSAGE_BYTES:
-            raise LimitExceeded(f"a message for Kafka is over {MAX_MESSAGE_BYTES} bytes")
+        check_message(key, value)
         place = self._known.get((topic, partition)) or self._learn(topic, partition)
         headers = [] if signature is None else [(SIGNATURE_HEADER, signature)]
         try:
@@ -147,9 +117,7 @@ class KafkaPythonProducer:
             self._client._closed = True
 
     def _learn(self, topic: str, partition: int) -> Any:
-        count = self.partitions(topic)
-        if not 0 <= partition < count:
-            raise InvalidInput(f"topic {topic} has {count} partitions: there is no {partition}")
+        self._counts.check(topic, partition)
         try:
             self._client.partitions_for(topic)
         except Exception as error:
@@ -184,3 +152,7 @@ class KafkaPythonProducer:
         if self._failure is None:
             return Unavailable(f"this producer of Kafka at {self._address.bootstrap} is closed")
         return translated(self._failure, topic, self._address)
+
+
+# As `clients.ClientModule` asks for them.
+producer, consumer = KafkaPythonProducer, KafkaPythonConsumer

@@ -22,6 +22,7 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.structs import OffsetAndMetadata
 
 from audit.errors import AuditError, InvalidInput, Unavailable
+from audit.kafka import tuning
 from audit.kafka.address import KafkaAddress
 from audit.kafka.growing import Growing
 from audit.kafka.kafka_python_link import describe_topic, open_client, translated
@@ -38,14 +39,8 @@ FETCH_WAIT_MS = 50
 """How long the broker may hold an answer back. One request is under way at a time, so a partition
 with nothing new keeps the others waiting for that long: with the usual 500 ms a consumer that
 catches up would stand still most of the time."""
-HEARTBEATS_PER_SESSION = 3
-MAX_HEARTBEAT_INTERVAL_S = 3.0
-SILENCE_S = 30.0
-"""After so long without a connection `poll` raises Unavailable; until then brokers restart."""
 TURN_S = 0.2
 """Longest single wait inside `poll`."""
-CLOSE_TIMEOUT_S = 3.0
-"""How long leaving the group may take; a member that is gone anyway is missed soon."""
 
 _log = logging.getLogger(__name__)
 
@@ -99,7 +94,6 @@ class KafkaPythonConsumer:
         self._growing = Growing()
         self._silent_since: float | None = None
         self._closed = False
-        heartbeat_s = min(MAX_HEARTBEAT_INTERVAL_S, session_timeout_s / HEARTBEATS_PER_SESSION)
         self._client = open_client(
             KafkaConsumer,
             address,
@@ -108,15 +102,13 @@ class KafkaPythonConsumer:
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
-            session_timeout_ms=int(session_timeout_s * 1000),
-            heartbeat_interval_ms=max(1, int(heartbeat_s * 1000)),
-            max_poll_interval_ms=int(max_poll_interval_s * 1000),
             partition_assignment_strategy=[CooperativeStickyAssignor],
             fetch_max_wait_ms=FETCH_WAIT_MS,
             fetch_max_bytes=FETCH_BYTES,
             max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
             allow_auto_create_topics=False,
             metrics_enabled=False,
+            **tuning.member_settings(session_timeout_s, max_poll_interval_s),
         )
         keep_joined(self._client)
         fast = fast_records()
@@ -251,7 +243,7 @@ class KafkaPythonConsumer:
             return
         self._closed = True
         try:
-            self._client.close(autocommit=False, timeout_ms=int(CLOSE_TIMEOUT_S * 1000))
+            self._client.close(autocommit=False, timeout_ms=int(tuning.CLOSE_TIMEOUT_S * 1000))
         except (kafka_errors.KafkaError, RuntimeError) as error:
             _log.warning("leaving the group of %s: %s", self._topic, one_line(error))
         self._call_back()
@@ -303,8 +295,8 @@ class KafkaPythonConsumer:
             return
         now = time.monotonic()
         self._silent_since = self._silent_since or now
-        if now - self._silent_since >= SILENCE_S:
-            raise no_answer(self._address.bootstrap, SILENCE_S)
+        if now - self._silent_since >= tuning.SILENCE_S:
+            raise no_answer(self._address.bootstrap, tuning.SILENCE_S)
 
     def _is_connected(self) -> bool:
         try:

@@ -13,11 +13,9 @@ from audit.kafka.address import KafkaAddress
 from audit.kafka.clients import NewTopic, TopicInfo
 from audit.kafka.tls import check_files
 from audit.kafka.translate import TOPIC_ALREADY_EXISTS, broker_error, no_answer, one_line
+from audit.kafka.tuning import RECONNECT_MAX_MS
 
 Client = TypeVar("Client")
-
-RECONNECT_MAX_MS = 2_000
-"""Longest pause between attempts to connect, so that a restarted broker is found soon."""
 
 
 class _NoCredentials(logging.Filter):

@@ -6,14 +6,10 @@ and compares the ids themselves.
 """
 
 import heapq
-import tempfile
 from array import array
 from collections.abc import Sequence
-from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from audit.errors import Unavailable
+from audit.verify.spilled import SpillFiles
 
 BUCKET_IDS = 500_000
 """Ids that one bucket may hold on average: about 50 MB while it is looked at."""
@@ -41,13 +37,14 @@ def split_place(place: int) -> tuple[int, int]:
     return place >> _LOG_SHIFT, place & _INDEX_MASK
 
 
-class SpilledIds:
+class SpilledIds(SpillFiles):
     """Hashes of ids with their places, in buckets. A context manager: files go at the end.
 
     `expected` is about how many will be added; a wrong guess costs time or memory, nothing else.
     """
 
     def __init__(self, expected: int) -> None:
+        super().__init__("16 bytes an entry")
         buckets = 1
         while buckets * BUCKET_IDS < expected and buckets < MAX_BUCKETS:
             buckets *= 2
@@ -55,7 +52,6 @@ class SpilledIds:
         self._hashes = [array("q") for _ in range(buckets)]
         self._places = [array("q") for _ in range(buckets)]
         self._buffered = 0
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def add(self, hashes: Sequence[int], places: Sequence[int]) -> None:
         """Add hashes (signed 64-bit) with the place of each."""
@@ -83,43 +79,19 @@ class SpilledIds:
 
     def _read(self, bucket: int, kind: str, buffers: "list[array[int]]") -> "array[int]":
         numbers = array("q")
-        if self._folder is not None:
-            path = Path(self._folder.name, f"{bucket}.{kind}")
-            if path.exists():
-                numbers.frombytes(path.read_bytes())
+        path = self.spilled(f"{bucket}.{kind}")
+        if path is not None:
+            numbers.frombytes(path.read_bytes())
         numbers.extend(buffers[bucket])
         return numbers
 
     def _spill(self) -> None:
-        try:
-            if self._folder is None:
-                self._folder = tempfile.TemporaryDirectory(prefix="audit-verify-")
-            for kind, buffers in (("hashes", self._hashes), ("places", self._places)):
-                for bucket, buffer in enumerate(buffers):
-                    if buffer:
-                        with open(Path(self._folder.name, f"{bucket}.{kind}"), "ab") as file:
-                            buffer.tofile(file)
-                        buffers[bucket] = array("q")
-        except OSError as error:
-            raise Unavailable(
-                f"no room for temporary files ({error.strerror}); 16 bytes an entry are needed"
-            ) from error
+        for kind, buffers in (("hashes", self._hashes), ("places", self._places)):
+            for bucket, buffer in enumerate(buffers):
+                if buffer:
+                    self.spill(f"{bucket}.{kind}", buffer)
+                    buffers[bucket] = array("q")
         self._buffered = 0
-
-    def __enter__(self) -> Self:
-        """Use as a context manager."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        """Delete the files."""
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
 
 
 def _groups(hashes: "array[int]", places: "array[int]") -> list[list[int]]:

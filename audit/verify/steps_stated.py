@@ -7,14 +7,11 @@ of size, so that every head is compared with the entries and memory stays flat.
 """
 
 import struct
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
-from audit.errors import Unavailable
 from audit.tlog.hashing import HASH_BYTES
+from audit.verify.spilled import SpillFiles
 
 MAX_STATED_LOGS = 10_000
 """Logs whose heads are followed; there are no more in a ledger that is checked."""
@@ -38,23 +35,24 @@ class Stated(NamedTuple):
 class _Kept:
     """What is kept of one log."""
 
-    __slots__ = ("buffer", "late", "late_left_out", "newest", "spilled")
+    __slots__ = ("buffer", "late", "late_left_out", "name", "newest")
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        # Origins are any text: the file is called by its number in the order of first mention.
+        self.name = f"{number}.heads"
         self.newest = Stated(-1, 0, b"")
         self.buffer = bytearray()
-        self.spilled = False
         self.late: list[Stated] = []
         self.late_left_out = 0
 
 
-class StatedHeads:
+class StatedHeads(SpillFiles):
     """Heads by the origin of the log they are of. A context manager: files go at the end."""
 
     def __init__(self) -> None:
+        super().__init__("48 bytes a stated head")
         self._logs: dict[str, _Kept] = {}
         self._buffered = 0
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def take(self, origin: str, stated: Stated) -> bool:
         """Keep a head; False when there are too many logs to follow. Raises Unavailable."""
@@ -62,7 +60,7 @@ class StatedHeads:
         if kept is None:
             if len(self._logs) >= MAX_STATED_LOGS:
                 return False
-            kept = self._logs[origin] = _Kept()
+            kept = self._logs[origin] = _Kept(len(self._logs))
         newest = kept.newest
         if stated.size < newest.size:
             # Two writers of heads at once: the slower one states what it saw before.
@@ -87,8 +85,9 @@ class StatedHeads:
         kept = self._logs.get(origin)
         if kept is None:
             return
-        if kept.spilled:
-            with open(self._path(origin), "rb") as file:
+        path = self.spilled(kept.name)
+        if path is not None:
+            with path.open("rb") as file:
                 while block := file.read(_HEAD.size * _READ_HEADS):
                     yield from map(Stated._make, _HEAD.iter_unpack(block))
         yield from map(Stated._make, _HEAD.iter_unpack(bytes(kept.buffer)))
@@ -98,38 +97,9 @@ class StatedHeads:
         kept = self._logs.get(origin)
         return ([], 0) if kept is None else (kept.late, kept.late_left_out)
 
-    def _path(self, origin: str) -> Path:
-        assert self._folder is not None
-        # Names are any text: the file is called by its number in the order of first mention.
-        return Path(self._folder.name, f"{list(self._logs).index(origin)}.heads")
-
     def _spill(self) -> None:
-        try:
-            if self._folder is None:
-                self._folder = tempfile.TemporaryDirectory(prefix="audit-verify-")
-            for number, kept in enumerate(self._logs.values()):
-                if kept.buffer:
-                    with open(Path(self._folder.name, f"{number}.heads"), "ab") as file:
-                        file.write(kept.buffer)
-                    kept.buffer = bytearray()
-                    kept.spilled = True
-        except OSError as error:
-            raise Unavailable(
-                f"no room for temporary files ({error.strerror}); 48 bytes a stated head are needed"
-            ) from error
+        for kept in self._logs.values():
+            if kept.buffer:
+                self.spill(kept.name, kept.buffer)
+                kept.buffer = bytearray()
         self._buffered = 0
-
-    def __enter__(self) -> Self:
-        """Use as a context manager."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        """Delete the files."""
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None

@@ -12,15 +12,13 @@ import time
 from pathlib import Path
 
 import audit
+from audit.event.types import record_schema
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "schemas" / "examples"
 KEYS = 200
 TRUNCATE_EVERY = 2_500
-RECORDS = {
-    "prediction": "prediction.v1.json",
-    "model.run": "model_run.v1.json",
-    "model.version": "model_version.v1.json",
-}
+RECORDS = ("prediction", "model.run", "model.version", "model.transition", "review")
+"""Said as the example of their own schema; the plain ones with other fields than theirs."""
 PLAIN_RECORDS = ("component.run", "dataset.version", "feature.definition", "ground_truth", "review")
 
 
@@ -33,7 +31,8 @@ class Application:
         self.random = random.Random(name)
         self.alive: set[str] = set()
         self.examples = {
-            type_: json.loads((EXAMPLES / file).read_text()) for type_, file in RECORDS.items()
+            type_: json.loads((EXAMPLES / f"{record_schema(type_)}.json").read_text())
+            for type_ in RECORDS
         }
 
     def step(self, number: int) -> dict[str, object]:
@@ -51,7 +50,7 @@ class Application:
 
     def _record(self, number: int) -> dict[str, object]:
         if number % 2:
-            type_ = self.random.choice(list(RECORDS))
+            type_ = self.random.choice(RECORDS)
             data = self.examples[type_]
         else:
             type_ = self.random.choice(PLAIN_RECORDS)

@@ -6,11 +6,12 @@ from audit.capture.embedded import EmbeddedLedger
 from audit.errors import InvalidInput
 from audit.event.build import record_event
 from audit.event.envelope import encode_event
+from audit.kafka.accepted import Accepted, newest_accepted
 from audit.kafka.clients import TopicInfo
 from audit.tlog.checkpoint import open_checkpoint
 from consumers import heads
 from consumers.heads import Heads
-from consumers.source import Accepted, accept_topic, newest_accepted
+from consumers.source import accept_topic
 from tests.consumers.support import control
 
 MINUTE_US = 60_000_000
@@ -129,3 +130,24 @@ def test_another_topic_is_refused(
 def test_a_broker_without_topic_ids_is_believed(ledger: EmbeddedLedger) -> None:
     accept_topic(ledger, "t", TopicInfo(4, None), None)
     assert accept_topic(ledger, "t", TopicInfo(4, "id"), None) is None
+
+
+@pytest.mark.parametrize("topic_id", [None, "id"])
+def test_a_topic_that_was_put_back_is_refused(ledger: EmbeddedLedger, topic_id: str | None) -> None:
+    """What was accepted once, and is no longer the newest, is not what the logs have read."""
+    accept_topic(ledger, "t", TopicInfo(4, topic_id), None)
+    accept_topic(ledger, "t", TopicInfo(8, topic_id), 8)
+    for wanted in (None, 4):
+        with pytest.raises(InvalidInput, match="it was made anew"):
+            accept_topic(ledger, "t", TopicInfo(4, topic_id), wanted)
+    assert accept_topic(ledger, "t", TopicInfo(8, topic_id), None) is None
+
+
+def test_the_id_of_a_topic_is_remembered_behind_one_that_does_not_know_it(
+    ledger: EmbeddedLedger,
+) -> None:
+    accept_topic(ledger, "t", TopicInfo(4, "id"), None)
+    assert accept_topic(ledger, "t", TopicInfo(6, None), 6) is not None
+    assert newest_accepted(ledger.store) == Accepted("t", 6, "id")
+    with pytest.raises(InvalidInput, match="it was made anew"):
+        accept_topic(ledger, "t", TopicInfo(6, "other"), None)

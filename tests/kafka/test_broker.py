@@ -5,7 +5,7 @@ import contextlib
 import pytest
 
 from audit.errors import Unavailable
-from audit.kafka import confluent_consumer, kafka_python_consumer
+from audit.kafka import confluent_link, tuning
 from audit.kafka.address import CLIENTS
 from tests.kafka.conftest import Bus, new_group, poll_until, read
 from tests.services.kafka import KafkaServer
@@ -13,9 +13,8 @@ from tests.services.kafka import KafkaServer
 
 @pytest.mark.slow
 def test_an_outage(private_kafka: KafkaServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (kafka_python_consumer, confluent_consumer):
-        monkeypatch.setattr(module, "SILENCE_S", 0.5)
-    monkeypatch.setattr(confluent_consumer, "PROBE_S", 0.2)
+    monkeypatch.setattr(tuning, "SILENCE_S", 0.5)
+    monkeypatch.setattr(confluent_link, "PROBE_S", 0.2)
     buses = [Bus(private_kafka, client) for client in CLIENTS]
     sets = []
     for bus in buses:
