@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from audit.errors import (
     Ambiguous,
     AuditError,
+    FailedTest,
     Fenced,
     FormatError,
     InvalidInput,
@@ -18,6 +19,7 @@ from audit.errors import (
     InvalidSignature,
     LimitExceeded,
     NotFound,
+    RejectedInput,
     StoreBusy,
     StoreCorrupt,
     StoreMissing,
@@ -28,10 +30,17 @@ from audit.errors import (
 )
 
 if TYPE_CHECKING:
+    from audit.capture import quality
+    from audit.capture.component import component
     from audit.capture.context import context
+    from audit.capture.declare import dataset_version, ground_truth, review, transition
     from audit.capture.emitter import Emitter
+    from audit.capture.features import features
+    from audit.capture.mlflow_run import mlflow_run
     from audit.capture.predictor import predictor
+    from audit.capture.run_record import current_run
     from audit.capture.runs import model_run
+    from audit.capture.statuses import statuses
     from audit.ledger import Ledger
     from audit.verify.bundle import verify_bundle
     from audit.verify.policy import Policy
@@ -42,6 +51,7 @@ __all__ = [
     "Ambiguous",
     "AuditError",
     "Emitter",
+    "FailedTest",
     "Fenced",
     "FormatError",
     "InvalidInput",
@@ -51,6 +61,7 @@ __all__ = [
     "LimitExceeded",
     "NotFound",
     "Policy",
+    "RejectedInput",
     "StoreBusy",
     "StoreCorrupt",
     "StoreMissing",
@@ -59,9 +70,19 @@ __all__ = [
     "UnknownSchema",
     "Unproven",
     "__version__",
+    "component",
     "context",
+    "current_run",
+    "dataset_version",
+    "features",
+    "ground_truth",
+    "mlflow_run",
     "model_run",
     "predictor",
+    "quality",
+    "review",
+    "statuses",
+    "transition",
     "verify_bundle",
 ]
 
@@ -69,16 +90,30 @@ _HOME = {
     "Emitter": "audit.capture.emitter",
     "Ledger": "audit.ledger",
     "Policy": "audit.verify.policy",
+    "component": "audit.capture.component",
     "context": "audit.capture.context",
+    "current_run": "audit.capture.run_record",
+    "dataset_version": "audit.capture.declare",
+    "features": "audit.capture.features",
+    "ground_truth": "audit.capture.declare",
+    "mlflow_run": "audit.capture.mlflow_run",
     "model_run": "audit.capture.runs",
     "predictor": "audit.capture.predictor",
+    "review": "audit.capture.declare",
+    "statuses": "audit.capture.statuses",
+    "transition": "audit.capture.declare",
     "verify_bundle": "audit.verify.bundle",
 }
+
+_MODULES = {"quality": "audit.capture.quality"}
 
 
 def __getattr__(name: str) -> object:
     """Load a public name when it is first used (PEP 562), and keep it."""
     home = _HOME.get(name)
+    if home is None and name in _MODULES:
+        module = globals()[name] = import_module(_MODULES[name])
+        return module
     if home is None:
         raise AttributeError(f"module 'audit' has no attribute {name!r}")
     value: object = getattr(import_module(home), name)

@@ -6,9 +6,11 @@
     ├── InvalidInput            exit 2   what was given is wrong: mend the call
     │   ├── FormatError                  bytes that are not what they claim to be
     │   │   └── UnknownSchema            a payload whose schema is not (yet) in the log
+    │   ├── RejectedInput                a model's input is not as the model expects it
     │   ├── LimitExceeded                larger, longer or deeper than a named limit allows
     │   ├── NotFound                     no such entry, entity, reference or log
     │   └── Ambiguous                    fits several things; the message lists them
+    ├── FailedTest              exit 1   data or a model that a test of a component refuses
     ├── Unproven                exit 1   evidence that does not hold
     │   ├── InvalidSignature             a known key's signature is wrong
     │   ├── UnknownKey                   signed, but by no key that the caller trusts
@@ -21,6 +23,8 @@
 
 `exit_code` is what the command line returns for it.
 """
+
+from collections.abc import Mapping
 
 
 class AuditError(Exception):
@@ -41,6 +45,10 @@ class UnknownSchema(FormatError):
     """A payload names a schema that is not in the log at this point."""
 
 
+class RejectedInput(InvalidInput):
+    """A model's input is not as the model expects it; the model was not run."""
+
+
 class LimitExceeded(InvalidInput):
     """Something from outside is larger than its named limit."""
 
@@ -51,6 +59,17 @@ class NotFound(InvalidInput):
 
 class Ambiguous(InvalidInput):
     """What was asked for fits several things."""
+
+
+class FailedTest(AuditError):
+    """A test of what goes into a component, or comes out of it, failed. `measured`: by name."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, measured: Mapping[str, object] | None = None) -> None:
+        """The message says what is wrong with the data."""
+        super().__init__(message)
+        self.measured = dict(measured or {})
 
 
 class Unproven(AuditError):

@@ -14,6 +14,7 @@ from typing import Final, Literal, NamedTuple
 
 from audit.errors import InvalidInput, LimitExceeded
 from audit.event.times import days_of_date, parse_date, parse_rfc3339, us_of_time
+from audit.store import clock_us
 
 MAX_CONTEXT_TEXT_BYTES = 4_096
 """Longest actor, reason, transaction, request id and trace id, in UTF-8."""
@@ -38,7 +39,11 @@ Text = str | Literal[_Inherit.INHERIT] | None
 
 
 class Context(NamedTuple):
-    """What is filled into an event that does not say otherwise. `valid_time_us` since the epoch."""
+    """What is filled into an event that does not say otherwise.
+
+    `valid_time_us` is since the epoch; so is `request_us`: when the request began, noted once for
+    all that answers it.
+    """
 
     actor: str | None = None
     reason: str | None = None
@@ -46,6 +51,7 @@ class Context(NamedTuple):
     request_id: str | None = None
     trace_id: str | None = None
     valid_time_us: int | None = None
+    request_us: int | None = None
 
 
 _EMPTY = Context()
@@ -74,6 +80,9 @@ def context(
     an aware datetime, a date (00:00 UTC) or RFC 3339 text. Raises InvalidInput, LimitExceeded on
     entering. `transaction_id` is another name of `transaction`. As a decorator
     (`@audit.context(actor="nightly")`) it holds during each call of a plain function.
+
+    The block that first names a `request_id` notes the time: predictions in it, and in blocks
+    inside it, were all asked at that moment.
     """
     outer = _context.get()
     given = {
@@ -88,6 +97,8 @@ def context(
     }
     if valid_time is not INHERIT:
         changes["valid_time_us"] = None if valid_time is None else valid_time_us(valid_time)
+    if "request_id" in changes and changes["request_id"] != outer.request_id:
+        changes["request_us"] = None if changes["request_id"] is None else clock_us()
     inner = outer._replace(**changes)  # type: ignore[arg-type]  # checked above
     token = _context.set(inner)
     try:

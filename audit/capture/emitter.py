@@ -87,7 +87,7 @@ class Emitter:
         self.source = DEFAULT_SOURCE if source is None else source
         self._durable = durable
         self._refuse = on_unavailable == "raise"
-        self._clock = clock_us if clock is None else clock
+        self.clock = clock_us if clock is None else clock
         self._signer = self._producer(key)
         self._declared: dict[str, DeclaredSchema] = {}
         for entity, schema in (schemas or {}).items():
@@ -180,8 +180,8 @@ class Emitter:
             raise InvalidInput(
                 f"{type!r:.64} is no type of record: {', '.join(sorted(RECORD_TYPES))}"
             )
-        fields = envelope(options, self.source, self._clock)
-        return self._send(
+        fields = envelope(options, self.source, self.clock)
+        return self.send(
             record_event(type, data, entity_type=entity_type, entity_key=entity_key, **fields)
         )
 
@@ -195,8 +195,8 @@ class Emitter:
         if not isinstance(type_, str) or type_ not in EMITTED_TYPES:
             listed = ", ".join(sorted(EMITTED_TYPES))
             raise InvalidInput(f"type {type_!r:.64} is not emitted by applications: {listed}")
-        filled = {**json_defaults(self._clock), **event}
-        return self._send(event_from_json(filled, source=self.source))
+        filled = {**json_defaults(self.clock), **event}
+        return self.send(event_from_json(filled, source=self.source))
 
     def frame(
         self, entity: str, df: "pandas.DataFrame", *, key: Any = None, **options: Unpack[Options]
@@ -319,16 +319,16 @@ class Emitter:
     ) -> str:
         declared = self._declared.get(entity) if self._declared else None
         if options:
-            fields = envelope(options, self.source, self._clock)
-            return self._send(
+            fields = envelope(options, self.source, self.clock)
+            return self.send(
                 data_event(
                     op, entity, key, before=before, after=after, image=image, declared=declared,
                     **fields,
                 )
             )  # fmt: skip
         # The same without options, written out: the dict in between takes as long as the encoding.
-        actor, reason, transaction, request_id, trace_id, valid_us = current()
-        return self._send(
+        actor, reason, transaction, request_id, trace_id, valid_us, _ = current()
+        return self.send(
             data_event(
                 op,
                 entity,
@@ -339,7 +339,7 @@ class Emitter:
                 after=after,
                 image=image,
                 declared=declared,
-                valid_time_us=self._clock() if valid_us is None else valid_us,
+                valid_time_us=self.clock() if valid_us is None else valid_us,
                 actor=actor,
                 reason=reason,
                 transaction_id=transaction,
@@ -348,7 +348,8 @@ class Emitter:
             )
         )
 
-    def _send(self, built: Built) -> str:
+    def send(self, built: Built) -> str:
+        """An event that `audit.event.build` made; its number is filled in here."""
         sealer = self._live()
         if self._refuse and sealer.error is not None:
             raise Unavailable(f"not emitted: {sealer.error}")

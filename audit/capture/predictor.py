@@ -1,43 +1,35 @@
 """Predictions logged as they are made: features as served, output, model, code, latency, failure.
 
-Life of a call: the features are described exactly, the function runs, the output is described, and
-one ``prediction`` event is emitted. The code goes to the blob store as a capsule (what the function
-is, and what its names mean) before the first prediction that it makes, and again when a name that
-it uses was bound to something else. So a replay can run exactly this again.
+Life of a call: the features are described exactly and checked, the function runs, the output is
+described, and one ``prediction`` event is emitted. The code goes to the blob store as a capsule
+(what the function is, and what its names mean) before the first prediction that it makes, and again
+when a name that it uses was bound to something else. So a replay can run exactly this again.
 
 What is never the case: that an answer is handed out and not recorded. Where it cannot be recorded,
 the call raises instead. What the function itself raises is recorded and passes unchanged.
 """
 
-import functools
 import inspect
-import json
-import time
-from collections.abc import Callable
-from contextvars import ContextVar
-from typing import Any, Generic, ParamSpec, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from audit.capture.context import current
 from audit.capture.emitter import Emitter
-from audit.capture.runs import Target
-from audit.errors import AuditError, InvalidInput
-from audit.event.build import new_event_id
-from audit.event.types import PREDICTION
-from audit.event.values import Value, key_text
-from audit.lineage.capsule import Capsule, Subject, capture
-from audit.lineage.environment import environment
-from audit.lineage.forms import Form
+from audit.capture.logged import Predictor
+from audit.capture.prediction_call import Key, Settings, Shadows
+from audit.capture.target import Target
+from audit.errors import InvalidInput
+from audit.lineage.expects import Expects
 from audit.lineage.models import ModelVersion
-from audit.lineage.predictions import ERROR_STATUS, OK_STATUS, PREDICTION_ENTITY
-from audit.lineage.runner import error_name
-from audit.lineage.served import describe, describe_fields
+from audit.lineage.predictions import PRIMARY, ROLES
 from audit.store.blobs import BlobStore
 
-MAX_ERROR_CHARS = 500
+if TYPE_CHECKING:
+    Shadow = Predictor[Any, Any] | ModelVersion
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Key = str | Callable[[Any], Any] | None
+
+__all__ = ["Predictor", "predictor"]
 
 
 def predictor(
@@ -47,194 +39,102 @@ def predictor(
     bus: str | None = None,
     key: Key = None,
     threshold: float | None = None,
+    expects: Mapping[str, Any] | None = None,
+    role: str = PRIMARY,
+    shadow: "Shadow | Sequence[Shadow] | None" = None,
+    batch: bool = False,
+    seed: int | None = None,
     blobs: BlobStore | str | None = None,
     source: str | None = None,
-) -> Callable[[Callable[P, R]], "Predictor[P, R]"]:
+) -> Callable[[Callable[P, R]], Predictor[P, R]]:
     """Log every call of a function that answers with a model: ``@audit.predictor(model=version)``.
+
+    The function takes a dictionary, list, one-row data frame or array (or several arguments) and
+    returns a number, text, dictionary, list or array. It may be a coroutine function. With `batch`
+    it takes many rows (a data frame, an array, a list) and returns as many outputs: one event
+    stands for all, see `audit.capture.prediction_batch`. Raises InvalidInput for anything else.
 
     `model`: what `run.model` returned. Where events go: see `model_run`. `key`: what a prediction
     is about - the name of a feature, or a function of the features; without one, or where there is
     none, it is known by its own id. `threshold`: the number that the output is compared with to
-    decide; a replay then tells whether the decision is the same. `blobs`: default the model's.
+    decide; a replay then tells whether the decision is the same. `expects`: what the features must
+    be (see `audit.lineage.expects`); others are recorded as REJECTED_INPUT and raise RejectedInput,
+    and the function is not run. Both: default the version's. `role`: see prediction.v2. `seed` is
+    recorded, not set. `blobs`: default the model's.
 
-    The function takes a dictionary, list, one-row data frame or array (or several arguments) and
-    returns a number, text, dictionary, list or array. Raises InvalidInput for anything else.
+    `shadow`: other logged functions, or model versions to run through this one; they run beside it
+    and are recorded only, see `audit.capture.shadow`. A prediction made inside the call of another
+    one is its parent; if it is by one of the version's members, its member.
     """
     if not isinstance(model, ModelVersion):
         raise InvalidInput(
             f"model is a version that run.model() returned, not a {type(model).__qualname__}"
         )
-    if threshold is not None and not isinstance(threshold, (int, float)):
-        raise InvalidInput("a threshold is a number")
+    if role not in ROLES:
+        raise InvalidInput(f"a role is one of {', '.join(ROLES)}")
+    if isinstance(seed, bool) or not isinstance(seed, int | None):
+        raise InvalidInput(f"a seed is an integer, not {type(seed).__name__}")
+    settings = Settings(key, _threshold(model, threshold), _expects(model, expects), role, seed)
     target = Target(emitter, bus, model.blobs if blobs is None else blobs, source)
+    shadows = _listed(shadow)
+    if batch and shadows:
+        raise InvalidInput("a batch has no shadow; let the shadow's function take the rows, too")
 
     def decorate(function: Callable[P, R]) -> Predictor[P, R]:
-        return Predictor(function, model, target, key, threshold)
+        made = _kind_for(function, batch)(function, model, target, settings)
+        made.shadows = _beside(shadows)
+        return made
 
     return decorate
 
 
-class Predictor(Generic[P, R]):
-    """A logged function. Call it like the function; safe for several threads."""
+def _beside(shadows: "tuple[Shadow, ...]") -> Shadows | None:
+    if not shadows:
+        return None
+    from audit.capture.shadow import ShadowModels
 
-    __wrapped__: Callable[P, R]
-
-    def __init__(
-        self,
-        function: Callable[P, R],
-        model: ModelVersion,
-        target: Target,
-        key: Key,
-        threshold: float | None,
-    ) -> None:
-        """Use `predictor`."""
-        if not inspect.isfunction(function):
-            raise InvalidInput("a predictor is a plain function: decorate that, under all others")
-        if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
-            raise InvalidInput(f"{function.__name__} is a coroutine or generator; use a function")
-        functools.update_wrapper(self, function)
-        self.model = model
-        self._function = function
-        self._signature = inspect.signature(function)
-        self._target = target
-        self._key = key
-        self._threshold = None if threshold is None else float(threshold)
-        self._last_id: ContextVar[str | None] = ContextVar("last_prediction_id", default=None)
-        self._captured: tuple[Capsule, dict[str, str]] | None = None
-
-    @property
-    def last_id(self) -> str | None:
-        """Id of the newest prediction made in this thread or task; None before the first."""
-        return self._last_id.get()
-
-    def flush(self, timeout: float | None = None) -> None:
-        """Return when all predictions so far are sealed; `timeout` in seconds."""
-        self._target.emitter.flush(timeout)
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Answer, and record the answer."""
-        arguments, features = self._features(args, kwargs)
-        fields, form = describe_fields(features)
-        key = self._key_of(features)
-        capsule, surroundings = self._code()
-        call: dict[str, Any] = {
-            "arguments": arguments,
-            "features": form,
-            "output": None,
-            "format": self.model.format,
-            "threshold": self._threshold,
-            "environment": surroundings,
-        }
-        begin_ns = time.perf_counter_ns()
-        try:
-            output: R = self._function(*args, **kwargs)
-        except BaseException as error:
-            latency_ns = time.perf_counter_ns() - begin_ns
-            self._emit_failure(error, fields, key, capsule, call, latency_ns)
-            raise
-        latency_ns = time.perf_counter_ns() - begin_ns
-        try:
-            value, call["output"] = describe(output)
-        except AuditError as error:
-            self._emit_failure(error, fields, key, capsule, call, latency_ns)
-            raise
-        self._emit(fields, key, capsule, call, latency_ns, value, None)
-        return output
-
-    def _features(self, args: Any, kwargs: Any) -> tuple[str, Any]:
-        """How the function is called, and its one argument, or all of them by name."""
-        try:
-            bound = self._signature.bind(*args, **kwargs)
-        except TypeError:
-            # The function itself says best what is wrong with the call; nothing was predicted.
-            self._function(*args, **kwargs)
-            raise
-        parameters = list(self._signature.parameters.values())
-        variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-        if len(parameters) == 1 and parameters[0].kind not in variable and bound.arguments:
-            return "one", bound.arguments[parameters[0].name]
-        return "many", dict(bound.arguments)
-
-    def _key_of(self, features: Any) -> str | None:
-        key = self._key
-        if key is None:
-            return None
-        if callable(key):
-            found = key(features)
-        else:
-            try:
-                found = features[key]
-            except (KeyError, IndexError, TypeError):
-                return None
-            if type(found).__module__.startswith("pandas") and type(found).__name__ == "Series":
-                found = found.iloc[0] if len(found) == 1 else None
-        plain = describe(found).value
-        return None if plain is None else key_text(plain)
-
-    def _code(self) -> tuple[Capsule, dict[str, str]]:
-        """The capsule of the code as it is now, and what it runs on.
-
-        Several threads may make it at once: they make the same one.
-        """
-        captured = self._captured
-        if captured is None or not captured[0].is_current():
-            capsule = capture(self._function, Subject(self.model.object, self.model, self))
-            # Kept before the first prediction that names them: a record never names code that
-            # nobody has.
-            for data in (*capsule.blobs.values(), capsule.document):
-                self._target.blobs.put(data)
-            captured = self._captured = capsule, environment(capsule.modules)
-        return captured
-
-    def _emit_failure(
-        self,
-        error: BaseException,
-        fields: dict[str, Value],
-        key: str | None,
-        capsule: Capsule,
-        call: dict[str, Any],
-        latency_ns: int,
-    ) -> None:
-        """Record a failure; when that fails too, the first error still is the one that passes."""
-        words = str(error).encode("utf-8", "backslashreplace").decode()
-        text = f"{error_name(error)}: {words[:MAX_ERROR_CHARS]}"
-        try:
-            self._emit(fields, key, capsule, call, latency_ns, None, text)
-        except AuditError as problem:
-            error.add_note(f"and the failed prediction could not be recorded: {problem}")
-
-    def _emit(
-        self,
-        fields: dict[str, Value],
-        key: str | None,
-        capsule: Capsule,
-        call: dict[str, Any],
-        latency_ns: int,
-        output: Value,
-        error: str | None,
-    ) -> None:
-        prediction_id = new_event_id()
-        self._target.emitter.record(
-            PREDICTION,
-            {
-                "request_id": current().request_id,
-                "model_name": self.model.name,
-                "model_version": self.model.version,
-                "model_digest": self.model.digest,
-                "code_digest": capsule.digest,
-                "features": fields,
-                "output": output,
-                "status": OK_STATUS if error is None else ERROR_STATUS,
-                "error": error,
-                "latency_us": latency_ns // 1_000,
-                "call": _json(call),
-            },
-            entity_type=PREDICTION_ENTITY,
-            entity_key=prediction_id if key is None else key,
-            event_id=prediction_id,
-        )
-        self._last_id.set(prediction_id)
+    return ShadowModels(shadows)
 
 
-def _json(call: dict[str, Form | Any]) -> str:
-    return json.dumps(call, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+def _kind_for(function: object, batch: bool) -> type[Predictor[Any, Any]]:
+    if not inspect.isfunction(function):
+        raise InvalidInput("a predictor is a plain function: decorate that, under all others")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise InvalidInput(f"{function.__name__} is a generator; use a function that returns")
+    if inspect.iscoroutinefunction(function):
+        if batch:
+            raise InvalidInput(f"{function.__name__} is a coroutine; a batch needs a function")
+        from audit.capture.predictor_async import AsyncPredictor
+
+        return AsyncPredictor
+    if batch:
+        from audit.capture.prediction_batch import BatchPredictor
+
+        return BatchPredictor
+    return Predictor
+
+
+def _threshold(model: ModelVersion, given: float | None) -> float | None:
+    value = model.threshold if given is None else given
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidInput("a threshold is a number")
+    return float(value)
+
+
+def _expects(model: ModelVersion, given: Mapping[str, Any] | None) -> Expects | None:
+    declared = model.expects if given is None else given
+    return Expects(declared) if declared else None
+
+
+def _listed(shadow: Any) -> "tuple[Shadow, ...]":
+    if shadow is None:
+        return ()
+    listed = tuple(shadow) if isinstance(shadow, list | tuple) else (shadow,)
+    for one in listed:
+        if not isinstance(one, Predictor | ModelVersion):
+            raise InvalidInput(
+                "a shadow is a function under @audit.predictor, or a version from run.model()"
+            )
+    return listed

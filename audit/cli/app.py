@@ -12,7 +12,7 @@ OPERATORS = "Operators: keep it running"
 
 
 def _command(name: str, audience: str, help_line: str) -> Lazy:
-    module = name if name != "import" else "import_"
+    module = "import_" if name == "import" else name.replace("-", "_")
     return Lazy(f"audit.cli.{module}", module, audience, help_line)
 
 
@@ -30,7 +30,15 @@ COMMANDS = {
     "show": _command("show", AUDITORS, "One entry: event, position, hashes and who signed."),
     "prove": _command("prove", AUDITORS, "Write a receipt: one entry that verifies alone."),
     "bundle": _command("bundle", AUDITORS, "Write the offline file for an auditor."),
+    "runs": _command("runs", ML, "Component and training runs, failed ones too; two compared."),
+    "serving": _command("serving", ML, "Which version of a model served when, and who approved."),
+    "flag": _command("flag", ML, "Mark something as wrong."),
+    "unflag": Lazy("audit.cli.flag", "unflag", ML, "Take the flags of something back."),
+    "review": _command("review", ML, "What is flagged, and the runs and data that it shares."),
     "predictions": _command("predictions", ML, "Find predictions, by customer and day."),
+    "trace": _command("trace", ML, "What a thing was made from, and what was made from it."),
+    "trace-diff": _command("trace-diff", ML, "How the lineage of two things differs."),
+    "drift": _command("drift", ML, "Inputs and outputs now against then; subgroups; skew."),
     "consume": _command("consume", OPERATORS, "Seal what a Kafka topic holds."),
     "status": _command("status", OPERATORS, "Logs, sizes, checkpoints: the first thing to type."),
     "key": _command("key", OPERATORS, "The log's and the producers' keys."),
@@ -38,7 +46,6 @@ COMMANDS = {
 }
 
 LATER = (
-    *("trace", "trace-diff", "runs", "serving", "flag", "unflag", "review", "drift"),
     *("capture", "reconcile", "sql", "export", "serve", "tiles", "witness", "timestamp"),
     *("recover", "erase", "subject"),
 )

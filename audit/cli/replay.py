@@ -1,4 +1,4 @@
-"""`audit replay`: a dataset or a row as it was; a prediction run again."""
+"""`audit replay`: a dataset or a row as it was; a prediction or a run, run again."""
 
 from pathlib import Path
 
@@ -42,8 +42,9 @@ _FORMAT_OF_SUFFIX = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".par
 @click.option(
     "--run-unverified",
     is_flag=True,
-    help="A prediction: run it though its record is UNVERIFIED. Runs code that nobody vouches for!",
+    help="Run it though its record is UNVERIFIED. Runs code that nobody vouches for!",
 )
+@click.option("--no-record", is_flag=True, help="A prediction, a run: do not log the verdict.")
 @policy_option
 @store_option
 @json_option
@@ -61,11 +62,12 @@ def replay(
     changes: tuple[str, ...],
     tolerance: float | None,
     run_unverified: bool,
+    no_record: bool,
     policy: str | None,
     store: str,
     as_json: bool,
 ) -> None:
-    """The dataset ENTITY, or the row REF, as it was; or prediction/ID, run again and judged.
+    """The dataset ENTITY, or the row REF, as it was; or prediction/ID or run/ID, run again.
 
     \b
     audit replay inquiry --as-of 2026-01-31          # as it was known then
@@ -73,8 +75,10 @@ def replay(
     audit replay user/5 --as-of HEAD~10
     audit replay inquiry -o inquiry.parquet
     audit replay prediction/ID                       # exit 1 unless the same comes out
+    audit replay run/ID                              # train again, compare the model
 
-    Replaying a prediction runs the code that was recorded with it, if its record is VERIFIED.
+    Replaying a prediction or a run runs the code that was recorded with it, if its record is
+    VERIFIED. The verdict is recorded as an event, unless something was changed on purpose.
     """
     from audit.cli.replay_rows import Wanted, show_dataset, show_row
 
@@ -83,14 +87,20 @@ def replay(
     if is_ref(what) and what.partition("/")[0] in RECORD_WORDS:
         _require_no(what, output=output, columns=columns, valid_at=valid_at, form=form)
         from audit.cli.replay_prediction import Question, show_prediction
+        from audit.cli.replay_run import show_run
 
         question = Question(
-            what, as_of, policy, tolerance, against, changes, as_json, run_unverified
+            what, as_of, policy, tolerance, against, changes, as_json, run_unverified, not no_record
         )
-        show_prediction(session, store, question)
+        if what.startswith("run/"):
+            _require_no(what, against=against, set=changes, tolerance=tolerance)
+            show_run(session, store, question)
+        else:
+            show_prediction(session, store, question)
         return
-    insist = run_unverified or None
-    _require_no(what, against=against, set=changes, tolerance=tolerance, run_unverified=insist)
+    insist, silent = run_unverified or None, no_record or None
+    _require_no(what, against=against, set=changes, tolerance=tolerance)
+    _require_no(what, run_unverified=insist, no_record=silent)
     wanted = Wanted(
         what,
         as_of,

@@ -28,19 +28,23 @@ class Question(NamedTuple):
     changes: tuple[str, ...]
     as_json: bool
     run_unverified: bool = False
+    record: bool = False
 
 
 def show_prediction(session: Session, store: str, question: Question) -> None:
     """Run a recorded prediction again and show the answers; findings make the exit code 1."""
+    from audit.cli.recording import record_verdicts
+    from audit.lineage.verdict_record import prediction_verdict
+
     kind, _, prediction_id = question.ref.partition("/")
-    if kind == "run":
-        raise click.UsageError("replaying a training run comes with a later release")
     if kind != "prediction":
-        raise InvalidInput(f"{question.ref} cannot be replayed; a dataset, row or prediction can")
+        what = "a dataset, row, prediction or run can"
+        raise InvalidInput(f"{question.ref} cannot be replayed; {what}")
     ledger = session.ledger(store)
+    cut = ledger.cut(question.as_of)
     answer = ledger.replay_prediction(
         prediction_id,
-        question.as_of,
+        cut,
         policy=ledger.policy_file(question.policy),
         tolerance=question.tolerance,
         against=question.against,
@@ -52,6 +56,8 @@ def show_prediction(session: Session, store: str, question: Question) -> None:
         write_json(answer.to_json())
     else:
         write_block(_pairs(answer), LABEL_COLUMNS)
+    if question.record and answer.what_if is None:
+        record_verdicts(ledger, cut, lambda points: [prediction_verdict(answer, points)])
 
 
 def _features(changes: tuple[str, ...]) -> dict[str, Any] | None:

@@ -25,6 +25,7 @@ from audit.replay.refs import RECORD_WORDS, Ref, parse_ref
 from audit.replay.rows_out import plain_text
 
 if TYPE_CHECKING:
+    from audit.cli.show_record import Card
     from audit.ledger import Ledger
     from audit.log.record import Record
     from audit.verify.signed_by import SignedBy
@@ -44,28 +45,53 @@ _ENVELOPE = {
 
 @click.command()
 @click.argument("what", metavar="REF|POSITION")
+@click.option("--count", is_flag=True, help="model/...: count its predictions; reads them all.")
 @as_of_option
 @policy_option
 @store_option
 @json_option
 @session_argument
 def show(
-    session: Session, what: str, as_of: str | None, policy: str | None, store: str, as_json: bool
+    session: Session,
+    what: str,
+    count: bool,
+    as_of: str | None,
+    policy: str | None,
+    store: str,
+    as_json: bool,
 ) -> None:
     """One entry: its event, its position, its hashes, who signed it, and what that leaves open.
 
-    POSITION: an index, HEAD, HEAD~3, sha256:HEX, an event id. REF, such as user/5 or prediction/ID:
-    the newest entry about it. Exit 1 when a signature does not hold.
+    POSITION: an index, HEAD, HEAD~3, sha256:HEX, an event id. REF, such as user/5: the newest entry
+    about it. prediction/ID, run/ID, model/NAME@V, dataset/NAME@V and dataset/features/NAME@V have a
+    card besides: all that is known of it. Exit 1 when a signature does not hold.
+
+    \b
+    audit show model/credit-risk@3      # how it was trained: data, code, libraries, parameters
+    audit show run/018f...              # why it failed: the error with its traceback
     """
     ledger = session.ledger(store)
     record = _find(ledger, what, as_of)
+    card = _card(ledger, what, record, as_of)
+    predictions = _count(ledger, card, as_of) if count else None
     signed = ledger.who_signed(record, ledger.policy_file(policy))
     if any(one.status == "INVALID" for one in (signed.producer, signed.log, signed.witnesses)):
         session.exit_code = FINDINGS
     if as_json:
-        write_json(_json(ledger, record, signed))
+        said = _json(ledger, record, signed)
+        if card is not None:
+            counted = {} if predictions is None else {"predictions": predictions}
+            said["card"] = {**card.to_json(), **counted}
+        write_json(said)
         return
-    write_block(_pairs(ledger, record))
+    if card is not None:
+        from audit.cli.show_record import pairs_of
+
+        write_block(pairs_of(card))
+        if predictions is not None:
+            write_block([("PREDICTIONS", f"{predictions:,}")])
+        write("\n")
+    write_block(_pairs(ledger, record, whole=card is None))
     write("\n")
     for line in signed.lines():
         write(harmless(line) + "\n")
@@ -78,6 +104,10 @@ def _find(ledger: "Ledger", what: str, as_of: str | None) -> "Record":
         found = ledger.prediction_record(key, as_of)
         if found is not None:
             return found
+    if slash and word == "model" and "@" not in key:
+        from audit.lineage.model_card import model_card
+
+        return model_card(ledger.reader, key, ledger.cut(as_of)).record
     if slash and (word in RECORD_WORDS or word in ledger.datasets()):
         return _newest(ledger, parse_ref(what), as_of)
     if as_of is not None:
@@ -92,7 +122,26 @@ def _newest(ledger: "Ledger", ref: Ref, as_of: str | None) -> "Record":
     return ledger.entry(f"{versions[-1].log}/{versions[-1].index}")
 
 
-def _pairs(ledger: "Ledger", record: "Record") -> Iterator[tuple[str, str]]:
+def _card(ledger: "Ledger", what: str, record: "Record", as_of: str | None) -> "Card | None":
+    """The card of what a REF names; a POSITION asks for the entry alone."""
+    if what.partition("/")[0] not in RECORD_WORDS:
+        return None
+    from audit.cli.show_record import card_of
+
+    return card_of(ledger, record, as_of)
+
+
+def _count(ledger: "Ledger", card: "Card | None", as_of: str | None) -> int:
+    """How many predictions a model version made: a walk through all of them."""
+    from audit.lineage.model_card import ModelCard, count_predictions
+
+    if not isinstance(card, ModelCard):
+        raise click.UsageError("--count goes with model/NAME@VERSION")
+    return count_predictions(ledger.reader, card, ledger.cut(as_of))
+
+
+def _pairs(ledger: "Ledger", record: "Record", whole: bool = True) -> Iterator[tuple[str, str]]:
+    """The lines of an entry; all that its event says with `whole` only, as a card has it too."""
     entry, event = record.entry, record.event
     yield "ENTRY", f"{record.log}/{record.index} of {ledger.origin(record.log)}"
     yield "RECORDED", format_time(record.recorded_time_us)
@@ -114,7 +163,8 @@ def _pairs(ledger: "Ledger", record: "Record") -> Iterator[tuple[str, str]]:
             value = getattr(event, name)
             if value is not None:
                 yield label, str(value)
-        yield from _said(ledger, record)
+        if whole:
+            yield from _said(ledger, record)
     yield "", ""
     yield "LEAF HASH", record.leaf_hash.hex()
     yield "PREVIOUS", entry.prev_hash.hex()

@@ -4,6 +4,7 @@ Usage: python credit_model.py AS_OF          run in the ledger's folder, needs s
 """
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import pandas
@@ -15,55 +16,59 @@ AS_OF = sys.argv[1]
 CUSTOMER, DAY = "003", "2020-06-01"
 
 
-def history(frame: pandas.DataFrame, customer: str) -> list[dict[str, Any]]:
-    """The inquiries of one customer, oldest first, as plain dictionaries."""
-    own = frame[frame["CustomerID"] == customer].sort_values("InquiryDate")
-    return [dict(zip(own.columns, row, strict=True)) for row in own.itertuples(index=False)]
-
-
-def features(inquiries: list[dict[str, Any]]) -> dict[str, int]:
-    """What is known of a customer from inquiries that came before."""
-    late = [inquiry for inquiry in inquiries if inquiry["PaymentStatus"].startswith("Late")]
+@audit.features("payment-history", version="1", reads=["inquiry"], source="scoring")
+def payment_history(
+    data: Mapping[str, pandas.DataFrame], request: dict[str, str]
+) -> dict[str, Any]:
+    """What is known of a customer from the inquiries that came before."""
+    known = data["inquiry"]
+    own = known[known["CustomerID"] == request["CustomerID"]]
     return {
-        "inquiries": len(inquiries),
-        "late": len(late),
-        "borrowed": sum(int(inquiry["LoanAmount"]) for inquiry in inquiries),
+        "CustomerID": request["CustomerID"],
+        "inquiries": len(own),
+        "late": sum(status.startswith("Late") for status in own["PaymentStatus"]),
+        "borrowed": sum(int(amount) for amount in own["LoanAmount"]),
     }
+
+
+def numbers(features: dict[str, Any]) -> list[float]:
+    """Features as the model takes them."""
+    return [float(features[name]) for name in ("inquiries", "late", "borrowed")]
 
 
 # The training data: all inquiries as the ledger knew them at AS_OF.
 with audit.Ledger() as ledger:
     known = ledger.replay("inquiry", as_of=AS_OF)
-    in_june = ledger.replay("inquiry", as_of=AS_OF, valid_at=DAY)
 
 examples, answers = [], []
-for customer in known["CustomerID"].unique():
-    inquiries = history(known, customer)
-    for count, inquiry in enumerate(inquiries):
-        examples.append(list(features(inquiries[:count]).values()))
-        answers.append(inquiry["PaymentStatus"].startswith("Late"))
+for customer, own in known.sort_values("InquiryDate").groupby("CustomerID"):
+    for count, status in enumerate(own["PaymentStatus"]):
+        before = payment_history({"inquiry": own[:count]}, {"CustomerID": customer})
+        examples.append(numbers(before))
+        answers.append(status.startswith("Late"))
 
-with audit.model_run("late-payment", params={"C": 1.0}, seed=7, source="training") as run:
+training = audit.model_run("late-payment", params={"C": 1.0}, seed=7, source="training")
+with training as run:
     run.input(known, name="inquiry")
+    run.feature(payment_history)
     classifier = LogisticRegression(C=1.0, random_state=7, max_iter=1000).fit(examples, answers)
     run.metric("accuracy", float(classifier.score(examples, answers)))
-    version = run.model(classifier, version="1")
+    version = run.model(classifier, version="1", threshold=0.5)
 
 
-@audit.predictor(model=version, key="CustomerID", threshold=0.5, source="scoring")
-def late_payment(request: dict[str, Any]) -> float:
+@audit.predictor(model=version, key="CustomerID", source="scoring")
+def late_payment(features: dict[str, Any]) -> float:
     """Probability that the customer's next payment is late."""
-    row = [[request["inquiries"], request["late"], request["borrowed"]]]
-    return float(classifier.predict_proba(row)[0, 1])
+    return float(classifier.predict_proba([numbers(features)])[0, 1])
 
 
-seen = history(in_june, CUSTOMER)
-probability = late_payment({"CustomerID": CUSTOMER, **features(seen)})
+# Customer CUSTOMER asks on DAY: features from the inquiries that were known then.
+with audit.Ledger() as ledger:
+    asked = payment_history(ledger.at(AS_OF, DAY), {"CustomerID": CUSTOMER})
+probability = late_payment(asked)
 late_payment.flush()
 
 print(f"trained {version} on {len(known)} inquiries as of {AS_OF}")
-print(
-    f"customer {CUSTOMER} on {DAY} had inquiries {[int(inquiry['InquiryID']) for inquiry in seen]}"
-)
+print(f"customer {CUSTOMER} on {DAY} had {asked['inquiries']} inquiry, {asked['late']} late")
 print(f"probability that the next payment is late: {probability:.4f}")
 print(f"prediction/{late_payment.last_id}")

@@ -76,7 +76,7 @@ class _Story:
         self.train()
         self.correct()
         self.go_back()
-        self.replay_prediction()
+        self.complaint()
         self.verify()
         self.prove()
         self.tamper()
@@ -204,14 +204,30 @@ class _Story:
         stage.say("What the correction changed, and nothing else changed:")
         stage.audit("diff", "inquiry", f"{self.as_of}..HEAD")
 
-    def replay_prediction(self) -> None:
-        self.stage.chapter(
-            "The prediction, made again",
-            """The customer complains. The model, its code and the values that it was given are
-            fetched by their fingerprints, the prediction is run again in a process of its own, and
-            compared bit by bit. The correction does not change what the model saw then.""",
+    def complaint(self) -> None:
+        stage = self.stage
+        stage.chapter(
+            "The customer complains",
+            f"""Customer {CUSTOMER} was refused on account of this prediction. First: is the record
+            right? The model, its code and the values that it was given are fetched by their
+            fingerprints, the features are made again from the data as it was known then, the
+            prediction is run again in a process of its own, and compared bit by bit.""",
         )
-        self.stage.audit("replay", self.prediction)
+        stage.audit("replay", self.prediction)
+        stage.say(
+            f"""It was, and the correction does not change what the model saw then. Second: what was
+            it made from? All the way back to the code, the parameters, the data of the training,
+            and the rows behind the features. There is the cause: inquiry {INQUIRY} was corrected
+            after it had been used."""
+        )
+        stage.audit("trace", self.prediction)
+        stage.say("Third: who else is touched by that row?")
+        stage.audit("trace", f"inquiry/{INQUIRY}", "--downstream")
+        stage.say("The prediction is marked as wrong. Marks are entries like all others.")
+        stage.audit(
+            "flag", self.prediction, "-m", "the customer never was late", "--actor", "carol"
+        )
+        stage.audit("review")
 
     def verify(self) -> None:
         stage = self.stage

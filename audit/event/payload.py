@@ -104,6 +104,19 @@ def _typed(schema_name: str) -> tuple[AvroType, Encoder]:
     return schema.type, encoder_of(schema.type)
 
 
+def field_encoder(schema_name: str, field_name: str) -> Encoder:
+    """The function that encodes one field of a built-in schema's record, as `encode_record` does.
+
+    For writers that put a record together from parts they keep. Raises NotFound, InvalidInput.
+    """
+    schema, _ = _typed(schema_name)
+    for field in schema.fields:
+        if field.name == field_name:
+            kind, encode = field.type, encoder_of(field.type)
+            return lambda value: encode(_completed(kind, value))
+    raise InvalidInput(f"{schema_name} has no field {shown(field_name)}")
+
+
 def _completed(kind: AvroType, data: Any) -> Any:
     """The data with what was left out filled in: null, or an empty list or dict."""
     if kind.kind == "nullable" and kind.item is not None:

@@ -75,7 +75,8 @@ def frame_of(answer: DatasetAnswer) -> "pandas.DataFrame":
     from audit.replay.frame import build_frame
 
     found = answer.dataset
-    return build_frame(found.rows(), found.columns, answer.citation.to_dict())
+    citation = {"entity": found.entity_type, **answer.citation.to_dict()}
+    return build_frame(found.rows(), found.columns, citation)
 
 
 class Moment(Mapping[str, "pandas.DataFrame"]):

@@ -1,9 +1,10 @@
 """What the ledger answers about runs, models and predictions: one part of `Ledger`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from audit.errors import NotFound
+from audit.ledger.open import open_any_reader
 from audit.replay.points import AsOf, Cut
 
 if TYPE_CHECKING:
@@ -11,14 +12,16 @@ if TYPE_CHECKING:
 
     from audit.lineage.component_diff import ComponentDiff
     from audit.lineage.datasets import CheckedDataset
-    from audit.lineage.drift import DriftReport
+    from audit.lineage.drift_report import DriftReport
+    from audit.lineage.evaluations import ComparedEvaluations
+    from audit.lineage.graph import Trace
     from audit.lineage.model_card import ModelCard
     from audit.lineage.predictions import Prediction
-    from audit.lineage.reviews import Flagged, Suspect
+    from audit.lineage.reviews import Flagged
     from audit.lineage.run_replay import RunReplay
     from audit.lineage.runs import Run
     from audit.lineage.serving import Serving
-    from audit.lineage.trace import Trace
+    from audit.lineage.suspects import Suspect
     from audit.lineage.trace_diff import TraceDiff
     from audit.lineage.traffic import ReplayedTraffic
     from audit.lineage.verdict import PredictionReplay
@@ -78,7 +81,7 @@ class MachineLearning:
     def replay_prediction(
         self,
         prediction_id: str,
-        as_of: AsOf = None,
+        as_of: AsOf | Cut = None,
         *,
         policy: "GivenPolicy | None" = None,
         tolerance: float | None = None,
@@ -109,16 +112,21 @@ class MachineLearning:
     def replay_predictions(
         self,
         query: str = "",
-        as_of: AsOf = None,
+        as_of: AsOf | Cut = None,
         *,
         policy: "GivenPolicy | None" = None,
         tolerance: float | None = None,
         against: str | None = None,
         run_unverified: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+        observe: "Callable[[PredictionReplay], None] | None" = None,
+        role: str | None = None,
+        status: str | None = None,
     ) -> "ReplayedTraffic":
         """Run all predictions that a query finds again, and count the verdicts.
 
         With `against` (NAME@VERSION) through another model version: a differential test.
+        `observe` is given each answer.
         """
         from audit.lineage.traffic import replay_traffic
         from audit.replay.query import parse_query
@@ -132,6 +140,10 @@ class MachineLearning:
             tolerance=tolerance,
             against=against,
             run_unverified=run_unverified,
+            progress=progress,
+            observe=observe,
+            role=role,
+            status=status,
         )
 
     # Runs and models
@@ -168,7 +180,7 @@ class MachineLearning:
     def replay_run(
         self,
         run_id: str,
-        as_of: AsOf = None,
+        as_of: AsOf | Cut = None,
         *,
         policy: "GivenPolicy | None" = None,
         run_unverified: bool = False,
@@ -182,6 +194,7 @@ class MachineLearning:
             run_id,
             self._trusted(policy),
             cut=self.cut(as_of),
+            opener=open_any_reader,
             run_unverified=run_unverified,
         )
 
@@ -233,7 +246,7 @@ class MachineLearning:
 
     def review(self, as_of: AsOf = None) -> "list[Suspect]":
         """The runs, models and datasets that flagged things share, most suspect first."""
-        from audit.lineage.reviews import rank
+        from audit.lineage.suspects import rank
 
         return rank(self.reader, self.cut(as_of))
 
@@ -278,7 +291,14 @@ class MachineLearning:
         from audit.lineage.training_set import training_set
         from audit.replay.query import parse_query
 
-        return training_set(self.reader, model, self.cut(as_of), parse_query(query, self.now_us()))
+        parsed = parse_query(query, self.now_us())
+        return training_set(self.reader, model, self.cut(as_of), parsed, self._blobs())
+
+    def compare_evaluations(self, a: str, b: str, as_of: AsOf = None) -> "ComparedEvaluations":
+        """The metrics of two runs, by run id; refused where they did not read the same data."""
+        from audit.lineage.evaluations import compare_evaluations
+
+        return compare_evaluations(self.reader, a, b, self.cut(as_of))
 
     def check_dataset(self, dataset: str, as_of: AsOf = None) -> "CheckedDataset":
         """Whether a dataset version (NAME@VERSION) can be made again, with the same content."""

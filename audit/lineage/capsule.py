@@ -211,7 +211,12 @@ class _Work:
             self.modules.add(_top_level(known["module"]))
             return known
         if isinstance(thing, types.FunctionType):
-            return {"is": "function", "id": self.function_id(thing)}
+            # Of a component what it runs, not what records it.
+            inner = thing.__dict__.get("__audit_function__", thing)
+            return {"is": "function", "id": self.function_id(inner)}
+        inner = getattr(thing, "__dict__", {}).get("__audit_function__")
+        if isinstance(inner, types.FunctionType):
+            return {"is": "function", "id": self.function_id(inner)}
         return self._value(thing) or self._pickled(thing, user, name)
 
     def _value(self, thing: Any) -> dict[str, Any] | None:
@@ -320,8 +325,9 @@ def _installed_attribute(thing: Any) -> dict[str, Any] | None:
 
 @cache
 def is_installed(file: str) -> bool:
-    """Whether a module's file belongs to Python or an installed package."""
+    """Whether a module's file belongs to Python, an installed package or this one."""
     path = Path(file).resolve()
     paths = sysconfig.get_paths()
     roots = {Path(paths[key]).resolve() for key in ("stdlib", "platstdlib", "purelib", "platlib")}
+    roots.add(Path(__file__).resolve().parents[1])  # this package: a replay always has it
     return any(path.is_relative_to(root) for root in roots)

@@ -117,6 +117,11 @@ def _same_decision(then: Value, floats: list[tuple[float, float]], threshold: fl
     return _has_discrete(then)
 
 
+def decides(value: Value, threshold: float | None) -> bool:
+    """Whether an answer decides something: by a threshold, or by a part that is no float."""
+    return threshold is not None or _has_discrete(value)
+
+
 def _has_discrete(value: Value) -> bool:
     """Whether there is a part that is no float: it is the same on both sides."""
     if isinstance(value, dict):

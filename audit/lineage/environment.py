@@ -1,9 +1,12 @@
 """What code ran on: Python, platform and package versions, recorded and compared.
 
-Cheap and local: nothing is imported for it, and no network is used.
+Cheap and local: no network is used, and nothing is imported for it but threadpoolctl, once NumPy or
+SciPy is loaded, which then says what computes for them. What cannot change is looked up once.
 """
 
+import os
 import platform
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -11,14 +14,18 @@ from importlib import metadata
 
 USUAL_PACKAGES = ("numpy", "pandas", "scipy", "sklearn")
 """Recorded, by import name, whenever the process has loaded them."""
+MACHINE = ("blas", "cpu_model", "cpus", "threads")
+"""What `machine` says, besides packages: it decides the last bits of a sum."""
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def environment(modules: Iterable[str] = ()) -> dict[str, str]:
     """Names and versions, sorted: python, platform, cpu and packages by their import name.
 
     `modules`: top-level modules that something needs (as its pickle names them); those of the
-    standard library are covered by Python's own version.
+    standard library are covered by Python's own version. The names of MACHINE are looked up there.
     """
+    modules = set(modules)
     found = {
         "cpu": platform.machine(),
         "platform": platform.system(),
@@ -26,12 +33,95 @@ def environment(modules: Iterable[str] = ()) -> dict[str, str]:
         "implementation": platform.python_implementation(),
     }
     loaded = (name for name in USUAL_PACKAGES if name in sys.modules)
-    for name in sorted({*modules, *loaded} - {"__main__", "builtins"}):
+    if modules.intersection(MACHINE):
+        found |= {name: said for name, said in machine().items() if name in modules}
+    for name in sorted({*modules, *loaded} - {"__main__", "builtins", *MACHINE}):
         if name not in sys.stdlib_module_names:
             version = package_version(name)
             if version is not None:
                 found[name] = version
     return dict(sorted(found.items()))
+
+
+def machine() -> dict[str, str]:
+    """What computes: model and number of processors, BLAS with its kernel, and its threads.
+
+    `threads`: as the variables of THREAD_VARIABLES say, else as many as the BLAS uses.
+    """
+    return dict(_machine("numpy" in sys.modules, "scipy" in sys.modules))
+
+
+def lock_text() -> bytes:
+    """Every installed package, a line NAME==VERSION each, sorted: what `pip install -r` takes."""
+    return _lock_text()
+
+
+@cache
+def _lock_text() -> bytes:
+    lines = set()
+    for distribution in metadata.distributions():
+        name = distribution.metadata["Name"]
+        if name:
+            lines.add(f"{re.sub('[-_.]+', '-', name).lower()}=={distribution.version}")
+    return "".join(f"{line}\n" for line in sorted(lines)).encode()
+
+
+@cache
+def _machine(numpy_loaded: bool, scipy_loaded: bool) -> Mapping[str, str]:
+    """Looked up again once a library is there that may have brought a BLAS."""
+    found = {"cpus": str(os.cpu_count() or 0)}
+    model = _cpu_model()
+    if model:
+        found["cpu_model"] = model
+    libraries = _blas_libraries() if numpy_loaded or scipy_loaded else []
+    if libraries:
+        found["blas"] = ", ".join(sorted({kernel for kernel, _ in libraries}))
+    told = {name: os.environ[name] for name in THREAD_VARIABLES if os.environ.get(name)}
+    if told:
+        found["threads"] = ", ".join(f"{name}={value}" for name, value in told.items())
+    elif libraries and libraries[0][1]:
+        found["threads"] = ", ".join(sorted({threads for _, threads in libraries}))
+    return found
+
+
+def _cpu_model() -> str | None:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            found = re.search(
+                r"^(?:model name|Model)\s*:\s*(.+)$", file.read(1 << 16), re.MULTILINE
+            )
+    except OSError:
+        return platform.processor() or None
+    return found[1].strip()[:200] if found else platform.processor() or None
+
+
+def _blas_libraries() -> list[tuple[str, str]]:
+    """(name, version and kernel; number of threads) of each BLAS in this process."""
+    try:
+        import threadpoolctl
+
+        return [
+            (
+                f"{pool['internal_api']} {pool['version']} {pool.get('architecture', '')}".strip(),
+                str(pool["num_threads"]),
+            )
+            for pool in threadpoolctl.threadpool_info()
+            if pool["user_api"] == "blas"
+        ]
+    except (ImportError, OSError, KeyError, RuntimeError):
+        return _configured_blas()
+
+
+def _configured_blas() -> list[tuple[str, str]]:
+    """What NumPy was built with, where nothing says what it uses."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return []
+    try:
+        said = numpy.show_config(mode="dicts")["Build Dependencies"]["blas"]
+        return [(f"{said['name']} {said['version']}", "")]
+    except (AttributeError, KeyError, TypeError):
+        return []
 
 
 def package_version(module: str) -> str | None:

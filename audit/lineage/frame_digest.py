@@ -1,4 +1,6 @@
-"""Content digests of training inputs: ``frame-v1`` of a data frame, ``array-v1``, plain bytes.
+"""Content digests as released first: ``frame-v1`` of a data frame, ``array-v1`` of an array.
+
+What is recorded now has `audit.lineage.frame_v2`; this is how older records are compared.
 
 frame-v1 is SHA-256 over a stream that depends on the content alone, not on memory layout, library
 versions or how the frame came about. All integers are unsigned 64-bit little-endian; TEXT is the
@@ -52,7 +54,7 @@ def frame_digest(frame: Any) -> str:
 def array_digest(array: Any) -> str:
     """array-v1 of a NumPy array: SHA-256 over its dtype, shape and the cells as in frame-v1."""
     stream = hashlib.sha256(b"attestory array-v1\n")
-    stream.update(_text(array.dtype.str) + struct.pack("<Q", array.ndim))
+    stream.update(text_bytes(array.dtype.str) + struct.pack("<Q", array.ndim))
     stream.update(struct.pack(f"<{array.ndim}Q", *array.shape))
     if array.dtype.kind in "biufMm" and array.dtype.itemsize <= 8:
         stream.update(_numbers(array))
@@ -66,7 +68,7 @@ def _update(stream: Any, name: object, series: Any) -> None:
     import pandas
 
     dtype = series.dtype
-    stream.update(_cell(name) + _text(_dtype_name(dtype)))
+    stream.update(cell_bytes(name) + text_bytes(_dtype_name(dtype)))
     if isinstance(dtype, numpy.dtype) and dtype.kind in "biufMm" and dtype.itemsize <= 8:
         stream.update(_numbers(series.to_numpy()))
     elif isinstance(dtype, pandas.DatetimeTZDtype):
@@ -97,28 +99,30 @@ def _numbers(array: Any) -> bytes:
 
 
 def _cells(cells: list[object]) -> bytes:
-    return b"\x02" + b"".join(map(_cell, cells))
+    return b"\x02" + b"".join(map(cell_bytes, cells))
 
 
-def _text(text: str) -> bytes:
+def text_bytes(text: str) -> bytes:
+    """TEXT: the number of UTF-8 bytes, and the bytes."""
     data = text.encode("utf-8", "surrogatepass")
     return struct.pack("<Q", len(data)) + data
 
 
-def _cell(value: Any) -> bytes:
+def cell_bytes(value: Any) -> bytes:
+    """One value with its type in front. Raises InvalidInput for what is no value."""
     kind = type(value)
     if kind is str:
-        return b"s" + _text(value)
+        return b"s" + text_bytes(value)
     if value is None:
         return b"n"
     if kind is bool:
         return b"b\x01" if value else b"b\x00"
     if kind is int:
-        return b"i" + _text(str(value))
+        return b"i" + text_bytes(str(value))
     if kind is float:
         return b"d" + (struct.pack("<d", value) if value == value else _NAN)
     if kind is Decimal:
-        return b"m" + _text(str(value))
+        return b"m" + text_bytes(str(value))
     if kind is bytes:
         return b"x" + struct.pack("<Q", len(value)) + bytes(value)
     return _rare_cell(value)
@@ -134,10 +138,10 @@ def _rare_cell(value: Any) -> bytes:
         return b"t"
     if isinstance(value, dt.datetime):
         if value.tzinfo is None:
-            return b"l" + _text(value.isoformat())
-        return b"z" + _text(value.astimezone(dt.UTC).isoformat())
+            return b"l" + text_bytes(value.isoformat())
+        return b"z" + text_bytes(value.astimezone(dt.UTC).isoformat())
     if isinstance(value, dt.date):
-        return b"c" + _text(value.isoformat())
+        return b"c" + text_bytes(value.isoformat())
     if isinstance(value, numpy.generic) and value.dtype.kind in "biufSU":
-        return _cell(value.item())
-    return b"j" + _text(dumps(normalize(value)))
+        return cell_bytes(value.item())
+    return b"j" + text_bytes(dumps(normalize(value)))

@@ -12,7 +12,7 @@ from audit.errors import AuditError, InvalidProof, NotFound, StoreCorrupt, Unava
 from audit.log.record import read_record
 from audit.store.contract import Reader
 from audit.tlog.hashing import leaf_hash
-from audit.tlog.merkle import inclusion_proof
+from audit.tlog.merkle import HashSource, inclusion_proof
 from audit.tlog.proof import verify_inclusion
 from audit.verify.guarded import GuardedReader
 from audit.verify.policy import Policy
@@ -72,6 +72,75 @@ def check_integrity(
     except (StoreCorrupt, AuditError) as error:
         return Integrity(TAMPERED, f"{where}: {error}")
     return Integrity(VERIFIED, f"{where} is under the signed tree head of size {checkpoint.size}")
+
+
+class Checker:
+    """Checks many entries against one checkpoint of each log, whose signature is checked once.
+
+    An entry that this does not show to be VERIFIED is judged by `check_integrity` alone.
+    """
+
+    def __init__(self, reader: Reader, policy: Policy | None) -> None:
+        self._reader = reader
+        self._policy = policy
+        self._heads: dict[int, _Head | None] = {}
+        self._known: dict[tuple[int, int, bytes], Integrity] = {}
+
+    def check(self, log: int, index: int, leaf: bytes) -> Integrity:
+        """As `check_integrity`."""
+        hash_ = leaf_hash(leaf)
+        known = self._known.get((log, index, hash_))
+        if known is None:
+            known = self._known[log, index, hash_] = self._check(log, index, leaf, hash_)
+        return known
+
+    def _check(self, log: int, index: int, leaf: bytes, hash_: bytes) -> Integrity:
+        head = self._head(log)
+        if head is not None and index < head.size:
+            try:
+                if read_record(log, leaf).index == index:
+                    proof = inclusion_proof(head.hashes, index, head.size)
+                    verify_inclusion(hash_, index, head.size, proof, head.root)
+                    message = f"entry {log}/{index} is under the signed tree head of size"
+                    return Integrity(VERIFIED, f"{message} {head.size}")
+            except Unavailable:
+                raise
+            except AuditError:
+                pass
+        return check_integrity(self._reader, log, index, self._policy, leaf)
+
+    def _head(self, log: int) -> "_Head | None":
+        if log not in self._heads:
+            self._heads[log] = self._open(log)
+        return self._heads[log]
+
+    def _open(self, log: int) -> "_Head | None":
+        if self._policy is None:
+            return None
+        guarded = GuardedReader(self._reader)
+        try:
+            info = next((info for info in guarded.logs() if info.log == log), None)
+            stored = guarded.newest_checkpoint(log)
+            keys = [] if info is None else self._policy.keys_of(info.origin)
+            if info is None or stored is None or not keys:
+                return None
+            checkpoint = open_stored(stored, info.origin, keys)
+            if isinstance(checkpoint, Refused):
+                return None
+            hashes = guarded.hashes(log, checkpoint.size)
+        except Unavailable:
+            raise
+        except AuditError:
+            return None
+        return _Head(checkpoint.size, checkpoint.root, hashes)
+
+
+class _Head(NamedTuple):
+    """A signed tree head, and the hashes below it."""
+
+    size: int
+    root: bytes
+    hashes: HashSource
 
 
 def worst(answers: list[Integrity]) -> Integrity:

@@ -1,12 +1,15 @@
 """Model versions: what a run made, under which digest, and finding it again in the ledger."""
 
 import io
+import json
+import math
 import pickle
 import re
 from typing import Any, NamedTuple
 
 from audit.errors import Ambiguous, FormatError, InvalidInput, NotFound, UnknownSchema
 from audit.event.types import MODEL_VERSION
+from audit.lineage.records import Named, all_named
 from audit.log.entry import Kind
 from audit.log.record import Record
 from audit.replay.books import Books
@@ -30,7 +33,8 @@ class ModelVersion:
     """A registered model. `digest` names the artifact; name and version are what people call it.
 
     `artifact_bytes`: its size. `event_id`: of the model.version event. `run_id`: the run that made
-    it, if any. `object`: the model itself, where this process has it, else None.
+    it, if any. `object`: the model itself, where this process has it, else None. `tolerance`,
+    `threshold`, `expects`, `members`, `features`: as they were declared when it was registered.
     """
 
     def __init__(
@@ -45,6 +49,11 @@ class ModelVersion:
         run_id: str | None,
         blobs: BlobStore,
         object: Any = None,
+        tolerance: float | None = None,
+        threshold: float | None = None,
+        expects: dict[str, Any] | None = None,
+        members: tuple[Named, ...] = (),
+        features: tuple[Named, ...] = (),
     ) -> None:
         self.name = name
         self.version = version
@@ -55,6 +64,11 @@ class ModelVersion:
         self.run_id = run_id
         self.blobs = blobs
         self.object = object
+        self.tolerance = tolerance
+        self.threshold = threshold
+        self.expects = expects
+        self.members = members
+        self.features = features
 
     @property
     def ref(self) -> str:
@@ -109,6 +123,11 @@ class FoundModel(NamedTuple):
     artifact_bytes: int | None
     run_id: str | None
     packages: dict[str, Any]
+    tolerance: float | None = None
+    threshold: float | None = None
+    expects: dict[str, Any] | None = None
+    members: tuple[Named, ...] = ()
+    features: tuple[Named, ...] = ()
 
 
 def find_models(reader: Reader, name: str, version: str, cut: Cut) -> list[FoundModel]:
@@ -150,6 +169,11 @@ def find_model_version(reader: Reader, reference: str, cut: Cut, blobs: BlobStor
         event_id=last.record.event.event_id,
         run_id=last.run_id,
         blobs=blobs,
+        tolerance=last.tolerance,
+        threshold=last.threshold,
+        expects=last.expects,
+        members=last.members,
+        features=last.features,
     )
 
 
@@ -177,4 +201,22 @@ def _found(books: Books, record: Record, key: str) -> FoundModel | None:
         artifact_bytes if isinstance(artifact_bytes, int) else None,
         run_id if isinstance(run_id, str) else None,
         packages if isinstance(packages, dict) else {},
+        _finite(data.get("tolerance")),
+        _finite(data.get("threshold")),
+        _expects(data.get("expects")),
+        all_named(data, "members"),
+        all_named(data, "features"),
     )
+
+
+def _finite(value: object) -> float | None:
+    return value if isinstance(value, float) and math.isfinite(value) else None
+
+
+def _expects(text: object) -> dict[str, Any] | None:
+    """A declaration in a record is outside input: what is no object declares nothing."""
+    try:
+        found = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None

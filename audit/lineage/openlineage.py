@@ -202,7 +202,7 @@ def imported(text: str | bytes | Mapping[str, Any], source: str) -> dict[str, An
     event = _parsed(text)
     run, job = event.get("run"), event.get("job")
     state = event.get("eventType")
-    if run is None and (job is not None or "dataset" in event) or state == "OTHER":
+    if (run is None and (job is not None or "dataset" in event)) or state == "OTHER":
         return None
     if not isinstance(run, dict) or not isinstance(job, dict):
         raise FormatError("not an OpenLineage run event: it has no run and job")

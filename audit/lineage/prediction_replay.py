@@ -9,6 +9,7 @@ Steps, numbered here and in the code:
  5 run         in a process of its own (audit.lineage.rerun), the features exactly as served
  6 compare     with the recorded output (audit.lineage.compare); a difference is tried twice
  7 environment what it ran on then, against now
+ 8 features    made again by their recorded definition (audit.lineage.recompute), and compared
 
 A step that fails ends the way to an output, not the other answers. Nothing recorded is unpickled or
 run unless the records that name it are VERIFIED and its digest was checked: who can write to the
@@ -18,45 +19,24 @@ records that are UNVERIFIED, never for TAMPERED ones. A model version that the l
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
-from audit.errors import FormatError, InvalidInput, NotFound, StoreCorrupt
-from audit.event.values import Value, normalize, parse_json
-from audit.lineage import compare as compared
-from audit.lineage.capsule import FORMAT
-from audit.lineage.compare import compare
-from audit.lineage.environment import differences
-from audit.lineage.forms import Served
-from audit.lineage.integrity import TAMPERED, VERIFIED, Integrity, check_integrity, worst
-from audit.lineage.models import FoundModel, find_models
-from audit.lineage.predictions import (
-    OK_STATUS,
-    Prediction,
-    is_named,
-    locate_prediction,
-    read_prediction,
-)
-from audit.lineage.rerun import TIME_LIMIT_S, Reply, Request, rerun
-from audit.lineage.verdict import MATCHES, NOT_REPRODUCIBLE, PredictionReplay, WhatIf
-from audit.replay.books import Books
+from audit.errors import InvalidInput, StoreCorrupt
+from audit.event.values import normalize
+from audit.lineage.compare import DIVERGED
+from audit.lineage.integrity import TAMPERED, VERIFIED, Integrity
+from audit.lineage.judging import agree, by_chance, judge, with_environment
+from audit.lineage.predictions import Prediction, is_named, locate_prediction, read_prediction
+from audit.lineage.recompute import recompute
+from audit.lineage.replayer import Prepared, Replayer
+from audit.lineage.rerun import TIME_LIMIT_S, Reply, rerun
+from audit.lineage.verdict import PredictionReplay, WhatIf
 from audit.replay.points import Cut, resolve
-from audit.replay.refs import parse_ref
 from audit.replay.steps import trusted_record
 from audit.store.blobs import BlobStore
 from audit.store.contract import Reader
 from audit.verify.policy import Policy
-
-_STAGE_REASONS = {
-    "artifact": "ENV_LOAD_ERROR",
-    "environment": "ENV_LOAD_ERROR",
-    "code": "CODE_UNAVAILABLE",
-    "features": "FEATURES_UNREADABLE",
-    "output": "OUTPUT_UNREADABLE",
-    "raised": "RAISED",
-    "time": "TIME_LIMIT",
-    "process": "PROCESS_DIED",
-}
 
 
 def replay_prediction(
@@ -75,15 +55,16 @@ def replay_prediction(
     """Run a recorded prediction again and judge (see the module docstring).
 
     `prediction_id`: the event id, or SOURCE:ID, or prediction/ID. `cut`: as known then; default the
-    head. `tolerance`: see `compare`. "What if" is asked by `set_features` (name -> value) and
-    `against` (NAME@VERSION). `run_unverified`: also run code that nobody vouches for, with all the
-    rights of this user; only for a store and blobs that no one else can write to.
+    head. `tolerance`: see `compare`; default the one that the model version declares. "What if" is
+    asked by `set_features` (name -> value) and `against` (NAME@VERSION). `run_unverified`: also run
+    code that nobody vouches for, with all the rights of this user; only for a store and blobs that
+    no one else can write to.
     Raises NotFound, Ambiguous, InvalidInput for a prediction or a feature that is not there,
     Unavailable when store or blobs cannot be reached; all else is in the answer.
     """
+    changes = WhatIf({n: normalize(v) for n, v in (set_features or {}).items()}, against)
     if tolerance is not None and not 0 <= tolerance < float("inf"):
         raise InvalidInput("a tolerance is a number of 0 or more")
-    changes = WhatIf({n: normalize(v) for n, v in (set_features or {}).items()}, against)
     if cut is None:
         cut = resolve(reader, None, 0)
     # 1 find
@@ -92,255 +73,71 @@ def replay_prediction(
     try:
         record = trusted_record(log, index, reader.leaf(log, index))
     except StoreCorrupt as error:
-        return _stopped(wanted, None, [Integrity(TAMPERED, str(error))], "RECORD_TAMPERED")
+        return stopped(wanted, None, Integrity(TAMPERED, str(error)))
     if not is_named(record, prediction_id):
         misled = f"the store's index leads to entry {log}/{index}, which has another id"
-        return _stopped(wanted, None, [Integrity(TAMPERED, misled)], "RECORD_TAMPERED")
+        return stopped(wanted, None, Integrity(TAMPERED, misled))
     # 2 integrity
-    integrity = check_integrity(reader, log, index, policy, record.leaf)
-    prediction = read_prediction(Books(reader, cut), record)
+    replayer = Replayer(reader, blobs, policy, cut, changes, tolerance, run_unverified)
+    integrity = replayer.checker.check(log, index, record.leaf)
+    prediction = read_prediction(replayer.books, record)
+    early = judged_at_once(prediction, integrity)
+    if early is not None:
+        return early
+    prepared = replayer.prepare(prediction, integrity)  # with 3 and 4
+    answer = prepared.answer
+    if prepared.request is not None:
+        answer = run_alone(prepared, time_limit_s)
+    # 8 features
+    if changes.to_json() is None and answer.integrity != TAMPERED and (
+        answer.integrity == VERIFIED or run_unverified
+    ):  # fmt: skip
+        made = recompute(replayer, prediction, time_limit_s)
+        answer = replace(
+            answer,
+            features=made.answer,
+            feature_differences=made.differences,
+            reasons=(*answer.reasons, *made.reasons),
+            messages=(*answer.messages, *made.messages),
+        )
+    return answer
+
+
+def run_alone(prepared: Prepared, time_limit_s: float) -> PredictionReplay:
+    """Run it in a fresh process, twice where it comes out otherwise, and judge."""
+    assert prepared.request is not None
+    # 5 run
+    reply = rerun(prepared.request, time_limit_s)
+    # 6 compare
+    answer = judge(prepared.answer, reply)
+    again: Reply | None = None
+    if answer.output == DIVERGED:
+        again = rerun(prepared.request, time_limit_s)
+        if not agree(reply, again):
+            answer = by_chance(answer, prepared.request.capsule, prepared.seeded)
+    # 7 environment
+    return with_environment(answer, reply)
+
+
+def judged_at_once(prediction: Prediction, integrity: Integrity) -> PredictionReplay | None:
+    """The answer where the record itself is no good; None where it is."""
     if integrity.answer == TAMPERED:
-        return _stopped(prediction.prediction_id, prediction, [integrity], "RECORD_TAMPERED")
+        return stopped(prediction.prediction_id, prediction, integrity)
     if prediction.problem is not None:
-        return _stopped(prediction.prediction_id, prediction, [integrity], "RECORD_UNREADABLE")
-    return _Replay(reader, blobs, prediction, policy, cut, changes, integrity).run(
-        tolerance, time_limit_s, run_unverified
-    )
+        return stopped(prediction.prediction_id, prediction, integrity, "RECORD_UNREADABLE")
+    return None
 
 
-def _stopped(
-    prediction_id: str, prediction: Prediction | None, found: list[Integrity], reason: str
+def stopped(
+    prediction_id: str,
+    prediction: Prediction | None,
+    found: Integrity,
+    reason: str = "RECORD_TAMPERED",
 ) -> PredictionReplay:
-    sum_ = worst(found)
-    messages = [sum_.message]
+    """An answer without a run."""
+    messages = [found.message]
     if prediction is not None and prediction.problem is not None:
         messages.append(prediction.problem)
     return PredictionReplay(
-        prediction_id, prediction, sum_.answer, reasons=(reason,), messages=tuple(messages)
+        prediction_id, prediction, found.answer, reasons=(reason,), messages=tuple(messages)
     )
-
-
-@dataclass
-class _Replay:
-    """One replay: what was found on the way to an output."""
-
-    reader: Reader
-    blobs: BlobStore
-    prediction: Prediction
-    policy: Policy | None
-    cut: Cut
-    changes: WhatIf
-    integrity: Integrity
-    model_answer: str = "UNKNOWN"
-    code_answer: str = "UNAVAILABLE"
-    reasons: list[str] = field(default_factory=list)
-    messages: list[str] = field(default_factory=list)
-    data: dict[str, bytes] = field(default_factory=dict)
-
-    def run(
-        self, tolerance: float | None, time_limit_s: float, run_unverified: bool
-    ) -> PredictionReplay:
-        features = self._features()
-        # 2 integrity, of the model version
-        model = self._find_model()
-        found = [self.integrity]
-        if model is not None:
-            at = model.record
-            found.append(check_integrity(self.reader, at.log, at.index, self.policy, at.leaf))
-        integrity = worst(found)
-        if integrity.answer != VERIFIED:
-            self.messages.append(integrity.message)
-        if integrity.answer == TAMPERED:
-            return replace(self._answer(integrity), reasons=("RECORD_TAMPERED",))
-        may_run = integrity.answer == VERIFIED or run_unverified
-        if not may_run:
-            self.reasons.append("RECORD_UNVERIFIED")
-            self.messages.append("nothing was run, as nobody vouches for the recorded code")
-        digest, kind = self._artifact_named(model)
-        # 3 model
-        self._take_artifact(digest)
-        # 4 code
-        capsule = self._take_code()
-        answer = self._answer(integrity)
-        if not may_run or capsule is None or self.model_answer in ("MISSING", "DIGEST_MISMATCH"):
-            return answer
-        name, version = self._model_names(model)
-        call = self.prediction.call or {}
-        request = Request(capsule, features, call, name, version, digest, kind, self.data)
-        # 5 run
-        reply = rerun(request, time_limit_s)
-        # 6 compare
-        answer = self._judge(self._answer(integrity), reply, tolerance)
-        if answer.output == compared.DIVERGED and not _agree(reply, rerun(request, time_limit_s)):
-            answer = replace(
-                answer,
-                output=NOT_REPRODUCIBLE,
-                reasons=(*answer.reasons, "NONDETERMINISTIC"),
-                messages=(*answer.messages, "two runs with the same features differ"),
-            )
-        # 7 environment
-        return self._with_environment(answer, reply)
-
-    def _features(self) -> dict[str, Value]:
-        features = dict(self.prediction.features)
-        for name, value in self.changes.features.items():
-            if name not in features:
-                known = ", ".join(list(features)[:20])
-                raise InvalidInput(f"the prediction has no feature {name!r:.80}; it has {known}")
-            features[name] = value
-        return features
-
-    def _find_model(self) -> FoundModel | None:
-        """The model.version entry of what was served, or of the model to run instead."""
-        against = self.changes.against
-        if against is not None:
-            ref = parse_ref(against if against.startswith("model/") else f"model/{against}")
-            others = find_models(self.reader, ref.name, ref.version or "", self.cut)
-            if not others:
-                raise NotFound(f"no model {ref} is registered in {self.reader.address}")
-            return others[-1]
-        prediction = self.prediction
-        try:
-            found = find_models(
-                self.reader, prediction.model_name, prediction.model_version or "", self.cut
-            )
-        except InvalidInput:
-            found = []  # a name or version that no registered model can have
-        same = [model for model in found if model.digest == prediction.model_digest]
-        if not same:
-            self.reasons.append("LOG_GAP")
-            self.messages.append("the log has no model.version with this name, version and digest")
-        return same[-1] if same else None
-
-    def _artifact_named(self, model: FoundModel | None) -> tuple[str, str]:
-        """Digest and format of the artifact to run."""
-        if model is not None:
-            return model.digest, model.format
-        return self.prediction.model_digest or "", str((self.prediction.call or {}).get("format"))
-
-    def _model_names(self, model: FoundModel | None) -> tuple[str, str]:
-        if model is not None:
-            return model.name, model.version
-        return self.prediction.model_name, self.prediction.model_version or ""
-
-    def _take_artifact(self, digest: str) -> None:
-        try:
-            self.data[digest] = self.blobs.get(digest)
-            self.model_answer = MATCHES
-        except StoreCorrupt as error:
-            self._miss("DIGEST_MISMATCH", "ARTIFACT_DIGEST_MISMATCH", error)
-        except (NotFound, FormatError) as error:
-            self._miss("MISSING", "ARTIFACT_MISSING", error)
-
-    def _miss(self, answer: str, reason: str, error: Exception) -> None:
-        self.model_answer = answer
-        self.reasons.append(reason)
-        self.messages.append(str(error))
-
-    def _take_code(self) -> dict[str, Any] | None:
-        """The capsule, when it and all that it refers to are there; else says what is missing."""
-        prediction = self.prediction
-        try:
-            if prediction.code_digest is None or prediction.call is None:
-                raise NotFound("the prediction was recorded without its code")
-            capsule = parse_json(self.blobs.get(prediction.code_digest))
-            if not isinstance(capsule, dict) or capsule.get("format") != FORMAT:
-                raise FormatError(
-                    "the recorded code is in another format; a newer version wrote it"
-                )
-            bindings = list(_bindings(capsule))
-            for digest in sorted({b["digest"] for b in bindings if b["is"] == "pickle"}):
-                self.data[digest] = self.blobs.get(digest)
-            if capsule["missing"]:
-                raise NotFound("; ".join(map(str, capsule["missing"])))
-        except (NotFound, StoreCorrupt, InvalidInput) as error:
-            text = str(error)
-        except (KeyError, TypeError, AttributeError):
-            text = "the recorded code is not a capsule"
-        else:
-            self.code_answer = MATCHES
-            if self.model_answer == MATCHES and not any(
-                binding["is"] in ("model", "version") for binding in bindings
-            ):
-                self.model_answer = "NOT_USED"
-                self.messages.append("the recorded code does not use the registered artifact")
-            return capsule
-        self.reasons.append("CODE_UNAVAILABLE")
-        self.messages.append(text)
-        return None
-
-    def _answer(self, integrity: Integrity) -> PredictionReplay:
-        return PredictionReplay(
-            self.prediction.prediction_id,
-            self.prediction,
-            integrity.answer,
-            model=self.model_answer,
-            code=self.code_answer,
-            reasons=tuple(self.reasons),
-            messages=tuple(self.messages),
-            what_if=self.changes.to_json(),
-        )
-
-    def _judge(
-        self, answer: PredictionReplay, reply: Reply, tolerance: float | None
-    ) -> PredictionReplay:
-        """The verdict on what came out, against what was recorded."""
-        failed_then = self.prediction.status != OK_STATUS
-        if reply.stage == "raised" and failed_then:
-            same = reply.error == (self.prediction.error or "").partition(":")[0]
-            verdict = compared.IDENTICAL if same else compared.DIVERGED
-            return replace(answer, output=verdict, raised=reply.error)
-        if reply.output is not None and not failed_then:
-            call = self.prediction.call or {}
-            then = Served(self.prediction.output, call.get("output"))
-            found = compare(then, reply.output, tolerance, call.get("threshold"))
-            return replace(
-                answer,
-                output=found.verdict,
-                replayed=reply.output,
-                max_ulps=found.max_ulps,
-                max_difference=found.max_difference,
-            )
-        if reply.output is not None:
-            return replace(answer, output=compared.DIVERGED, replayed=reply.output)
-        reason = _STAGE_REASONS.get(reply.stage, "PROCESS_DIED")
-        if reply.stage == "code":
-            answer = replace(answer, code="UNAVAILABLE")
-        text = f"{reply.error}: {reply.message}" if reply.error else reply.message
-        return replace(
-            answer,
-            reasons=(*answer.reasons, reason),
-            messages=(*answer.messages, text),
-            raised=reply.error if reply.stage == "raised" else None,
-        )
-
-    def _with_environment(self, answer: PredictionReplay, reply: Reply) -> PredictionReplay:
-        recorded = (self.prediction.call or {}).get("environment")
-        if not recorded or not reply.environment:
-            return answer
-        found = tuple(differences(recorded, reply.environment))
-        if not found:
-            return replace(answer, environment="SAME")
-        answer = replace(answer, environment="DIFFERENT", environment_differences=found)
-        if answer.output == compared.IDENTICAL:
-            return answer
-        return replace(answer, reasons=(*answer.reasons, "ENV_DIFFERENT"))
-
-
-def _agree(one: Reply, other: Reply) -> bool:
-    """Whether two runs gave the same."""
-    if one.output is None or other.output is None:
-        return (one.stage, one.error) == (other.stage, other.error)
-    return compare(one.output, other.output).verdict == compared.IDENTICAL
-
-
-def _bindings(capsule: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All bindings of a capsule; KeyError, TypeError or AttributeError where it is none."""
-    found: list[dict[str, Any]] = []
-    for function in capsule["functions"].values():
-        for name in ("globals", "closure", "kwdefaults"):
-            found.extend(function[name].values())
-        found.extend(function["defaults"])
-    if not all(isinstance(binding.get("is"), str) for binding in found):
-        raise TypeError("a binding without a kind")
-    return found

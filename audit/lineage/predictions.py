@@ -1,11 +1,13 @@
 """Predictions in the ledger: find them, read them, print them as lines.
 
-A prediction's record is ``prediction.v1``; its field ``call`` is JSON with what running it again
-needs besides::
+A prediction's record is ``prediction.v2``, or ``prediction.v1`` in older ledgers; its field
+``call`` is JSON with what running it again needs besides::
 
     {"arguments": "one" | "many",     the function was given its one argument, or several by name
      "features": form, "output": form,     see audit.lineage.served
-     "format": "pickle", "threshold": number or null, "environment": {name: version}}
+     "format": "pickle", "environment": {name: version}}     v1 has "threshold" in it too
+
+In the record of a batch the forms are null; ``batch`` leads to the rows (audit.lineage.batch).
 """
 
 import csv
@@ -17,6 +19,16 @@ from typing import Any, NamedTuple
 from audit.errors import Ambiguous, FormatError, InvalidInput, NotFound, StoreCorrupt
 from audit.event.types import PREDICTION
 from audit.event.values import Value, dumps, fields_to_json, format_time, parse_json, to_json
+from audit.lineage.records import (
+    DataUse,
+    data_uses,
+    fields,
+    items,
+    number,
+    text,
+    texts,
+)
+from audit.lineage.runs import use_to_json
 from audit.log.entry import Kind
 from audit.log.record import Record
 from audit.replay.books import Books
@@ -29,17 +41,54 @@ from audit.store.contract import Reader
 PREDICTION_ENTITY = "prediction"
 OK_STATUS = "OK"
 ERROR_STATUS = "ERROR"
+REJECTED_STATUS = "REJECTED_INPUT"
+PRIMARY, SHADOW, CHALLENGER, MEMBER = "PRIMARY", "SHADOW", "CHALLENGER", "MEMBER"
+ROLES = (PRIMARY, SHADOW, "CANARY", CHALLENGER, "FALLBACK", MEMBER, "REPLAY", "BACKFILL")
+ANSWER_ROLES = frozenset(ROLES) - {"REPLAY", SHADOW, CHALLENGER}
+"""Those that count as answers, unless shadows and challengers are asked for."""
+FEATURE_STATUSES = ("MISSING", "DEFAULTED", "IMPUTED", "STALE", "REDACTED", "OUT_OF_RANGE")
 CSV_HEADER = ("date", "model", "model version", "feature inputs", "output")
 MAX_CALL_CHARS = 64_000
 
 _EMPTY: Mapping[str, Any] = {}
 
 
+class FeatureSet(NamedTuple):
+    """Features that a recorded definition made. `request`: the argument it had, as JSON text."""
+
+    name: str
+    version: str
+    digest: str
+    request: str
+    names: tuple[str, ...]
+    reads: tuple[DataUse, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON can hold it."""
+        said: dict[str, Any] = {**self._asdict(), "names": list(self.names)}
+        return {**said, "reads": [use_to_json(use) for use in self.reads]}
+
+
+class Batch(NamedTuple):
+    """Many answers under one entry. `root_hash`: of the rows' tree; `digest`: of their blob."""
+
+    rows: int
+    root_hash: bytes
+    digest: str
+    failed: int
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON can hold it."""
+        return {**self._asdict(), "root_hash": self.root_hash.hex()}
+
+
 class Prediction(NamedTuple):
     """One recorded prediction. `problem` says why it could not be read; then the rest is empty.
 
-    `key`: what it is about, or its own id. `call`: see the module docstring; None where the
-    producer gave none.
+    `key`: what it is about, or its own id. `request_us`: when it was asked. `served`: None where
+    the record does not say. `feature_status`: name -> why a feature was not simply given.
+    `parents`, `members`, `primary`: ids of other predictions. `call`: see the module docstring;
+    None where the producer gave none.
     """
 
     record: Record
@@ -58,6 +107,18 @@ class Prediction(NamedTuple):
     request_id: str | None = None
     seed: int | None = None
     call: Mapping[str, Any] | None = None
+    role: str = PRIMARY
+    served: bool | None = None
+    request_us: int | None = None
+    feature_status: Mapping[str, str] = _EMPTY
+    feature_sets: tuple[FeatureSet, ...] = ()
+    violations: tuple[str, ...] = ()
+    threshold: float | None = None
+    parents: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
+    primary: str | None = None
+    inputs: tuple[DataUse, ...] = ()
+    batch: Batch | None = None
 
     @property
     def time_us(self) -> int:
@@ -86,6 +147,18 @@ class Prediction(NamedTuple):
             "latency_us": self.latency_us,
             "request_id": self.request_id,
             "seed": self.seed,
+            "role": self.role,
+            "served": self.served,
+            "request_time": None if self.request_us is None else format_time(self.request_us),
+            "feature_status": dict(self.feature_status),
+            "feature_sets": [one.to_json() for one in self.feature_sets],
+            "violations": list(self.violations),
+            "threshold": to_json(self.threshold),
+            "parents": list(self.parents),
+            "members": list(self.members),
+            "primary": self.primary,
+            "inputs": [use_to_json(use) for use in self.inputs],
+            "batch": None if self.batch is None else self.batch.to_json(),
             "environment": dict((self.call or {}).get("environment") or {}),
             **({} if self.problem is None else {"problem": self.problem}),
         }
@@ -153,36 +226,87 @@ def read_prediction(books: Books, record: Record) -> Prediction:
         data = books.decode(record)
         if not isinstance(data, dict):
             raise FormatError("its payload is not a record")
-        fields = _checked(data)
+        said = _checked(data)
     except InvalidInput as error:
         return Prediction(record, event.event_id, key, str(error))
-    return Prediction(record, event.event_id, key, None, **fields)
+    return Prediction(record, event.event_id, key, None, **said)
 
 
+_NULL = type(None)
 _TYPES: dict[str, tuple[type, ...]] = {
     "model_name": (str,),
-    "model_version": (str, type(None)),
-    "model_digest": (str, type(None)),
-    "code_digest": (str, type(None)),
+    "model_version": (str, _NULL),
+    "model_digest": (str, _NULL),
+    "code_digest": (str, _NULL),
     "features": (dict,),
     "status": (str,),
-    "error": (str, type(None)),
-    "latency_us": (int, type(None)),
-    "request_id": (str, type(None)),
-    "seed": (int, type(None)),
+    "error": (str, _NULL),
+    "latency_us": (int, _NULL),
+    "request_id": (str, _NULL),
+    "request_us": (int, _NULL),
+    "served": (bool, _NULL),
+    "primary": (str, _NULL),
+    "seed": (int, _NULL),
 }
 
 
 def _checked(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of prediction.v1; another schema may have been used for the payload."""
-    fields: dict[str, Any] = {}
+    """The fields of prediction.v2 or v1; another schema may have been used for the payload."""
+    said: dict[str, Any] = {}
     for name, kinds in _TYPES.items():
-        fields[name] = data.get(name)
-        if type(fields[name]) not in kinds:
-            raise FormatError(f"its field {name} is not as prediction.v1 has it")
-    fields["output"] = data.get("output")
-    fields["call"] = parse_call(data.get("call"))
-    return fields
+        said[name] = data.get(name)
+        if type(said[name]) not in kinds:
+            raise FormatError(f"its field {name} is not as prediction.v2 has it")
+    call = said["call"] = parse_call(data.get("call"))
+    threshold = data.get("threshold")
+    if threshold is None:
+        threshold = (call or {}).get("threshold")
+    said["threshold"] = float(threshold) if isinstance(threshold, (int, float)) else None
+    said["output"] = data.get("output")
+    said["role"] = text(data, "role") or PRIMARY
+    said["feature_status"] = {
+        one["name"]: one["status"]
+        for one in items(data, "feature_status")
+        if isinstance(one, dict) and text(one, "name") is not None and text(one, "status")
+    }
+    said["feature_sets"] = tuple(
+        found for found in map(_feature_set, items(data, "feature_sets")) if found is not None
+    )
+    for name in ("violations", "parents", "members"):
+        said[name] = texts(data, name)
+    said["inputs"] = data_uses(data, "inputs")
+    said["batch"] = _batch(fields(data, "batch"))
+    return said
+
+
+def _feature_set(data: Any) -> FeatureSet | None:
+    if not isinstance(data, dict):
+        return None
+    name, version, digest = text(data, "name"), text(data, "version"), text(data, "digest")
+    if name is None or version is None or digest is None:
+        return None
+    request = text(data, "request") or "null"
+    return FeatureSet(
+        name, version, digest, request, texts(data, "names"), data_uses(data, "reads")
+    )
+
+
+def _batch(data: Mapping[str, Any]) -> Batch | None:
+    rows, root_hash, digest = number(data, "rows"), data.get("root_hash"), text(data, "digest")
+    if rows is None or not isinstance(root_hash, bytes) or digest is None:
+        return None
+    return Batch(rows, root_hash, digest, number(data, "failed") or 0)
+
+
+def narrowed(
+    predictions: Iterable[Prediction], role: str | None = None, status: str | None = None
+) -> Iterator[Prediction]:
+    """Those of a role, and of a status; None: of any. What cannot be read has neither."""
+    for prediction in predictions:
+        if role is not None and (prediction.role != role or prediction.problem is not None):
+            continue
+        if status is None or prediction.status == status:
+            yield prediction
 
 
 def parse_call(text: object) -> dict[str, Any] | None:
@@ -190,7 +314,7 @@ def parse_call(text: object) -> dict[str, Any] | None:
     if text is None:
         return None
     if not isinstance(text, str) or len(text) > MAX_CALL_CHARS:
-        raise FormatError("its field call is not as prediction.v1 has it")
+        raise FormatError("its field call is not as prediction.v2 has it")
     try:
         call = parse_json(text)
     except InvalidInput as error:
@@ -216,7 +340,8 @@ def csv_lines(predictions: Iterable[Prediction]) -> Iterator[str]:
     """A header and a line for each prediction, with line ends (RFC 4180, but LF alone).
 
     ``date,model,model version,feature inputs,output``: RFC 3339; features in the order served and
-    output as compact JSON; for a failed prediction ``ERROR: type and words`` in place of an output.
+    output as compact JSON; for a failed prediction ``ERROR: type and words`` in place of an output,
+    for a rejected input ``REJECTED_INPUT: why``, for a batch ``BATCH: number of rows, digest``.
     """
     yield _line(CSV_HEADER)
     for prediction in predictions:
@@ -227,13 +352,23 @@ def _cells(prediction: Prediction) -> tuple[str, ...]:
     date = format_time(prediction.time_us)
     if prediction.problem is not None:
         return date, "", "", "", f"ERROR: unreadable: {prediction.problem}"
-    if prediction.status == OK_STATUS:
-        output = dumps(prediction.output)
-    else:
-        output = f"ERROR: {prediction.error or 'unknown'}"
+    output = output_text(prediction)
     features = compact_json(fields_to_json(prediction.features))
     version = prediction.model_version or ""
     return date, prediction.model_name, version, features, output
+
+
+def output_text(prediction: Prediction) -> str:
+    """The output as compact JSON, or what there is in its place."""
+    if prediction.problem is not None:
+        return f"ERROR: {prediction.problem}"
+    if prediction.status == REJECTED_STATUS:
+        return f"{REJECTED_STATUS}: {'; '.join(prediction.violations) or 'unknown'}"
+    if prediction.status != OK_STATUS:
+        return f"ERROR: {prediction.error or 'unknown'}"
+    if prediction.batch is not None:
+        return f"BATCH: {prediction.batch.rows} rows, {prediction.batch.digest}"
+    return dumps(prediction.output)
 
 
 def compact_json(thing: Any) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from audit.errors import FormatError, StoreCorrupt, UnknownSchema
+from audit.event.times import MAX_TIME_US, MIN_TIME_US
 from audit.log.entry import Kind
 from audit.log.record import Record
 from audit.replay.books import Books
@@ -150,6 +151,12 @@ def number(data: Mapping[str, Any], name: str) -> int | None:
     return value if type(value) is int else None
 
 
+def moment(data: Mapping[str, Any], name: str) -> int | None:
+    """A field that is a time which a calendar has, in microseconds; None when it is none."""
+    value = number(data, name)
+    return None if value is None or not MIN_TIME_US <= value <= MAX_TIME_US else value
+
+
 def texts(data: Mapping[str, Any], name: str) -> tuple[str, ...]:
     """A field that is a list of texts."""
     return tuple(value for value in items(data, name) if isinstance(value, str))
@@ -209,8 +216,8 @@ def data_use(data: object) -> DataUse | None:
         dataset=text(data, "dataset"),
         entity_type=text(data, "entity_type"),
         logs=log_points(data),
-        as_of_us=number(data, "as_of_us"),
-        valid_at_us=number(data, "valid_at_us"),
+        as_of_us=moment(data, "as_of_us"),
+        valid_at_us=moment(data, "valid_at_us"),
         blob_digest=text(data, "blob_digest"),
         profile_digest=text(data, "profile_digest"),
         columns=fields(data, "columns"),

@@ -1,14 +1,17 @@
 """The program that runs a recorded model again, in a process of its own (audit.lineage.rerun).
 
 Started as ``python -I runner.py FOLDER``; FOLDER is where the package audit is. It reads one
-request from standard input and writes one reply to standard output, both framed alike::
+request from standard input and writes replies to standard output, all framed alike::
 
     8 bytes    length of the header, unsigned big-endian
     header     JSON
     blobs      the bytes of header["blobs"], one after the other (requests only)
 
-A request's header: {"capsule": {...}, "features": fields, "call": {...}, "model": {"digest",
-"format", "name", "version"}, "blobs": [{"digest", "size_bytes"}, ...]}.
+A request's header: {"capsule": {...}, "model": {"digest", "format", "name", "version"},
+"blobs": [{"digest", "size_bytes"}, ...], "calls": [{"features": fields, "call": {...},
+"seed": number or null, "frames": {dataset: digest} or null}, ...]}. Function and model are made
+once; then each call is answered by one reply. With "frames" the function is a feature definition:
+it is called with the data frames (pickled by the caller), and "features" holds its request.
 A reply's header: {"stage": STAGE, "environment": {...}} and for STAGE
     done                  "value", "form": what the function returned
     raised                "error", "message": the function raised it
@@ -20,6 +23,7 @@ recorded code is running somebody's program: the guards below (no network, no la
 accidents, not an attacker. Who may run what is decided by the caller, by the ledger's signatures.
 """
 
+import contextlib
 import hashlib
 import importlib
 import inspect
@@ -30,13 +34,13 @@ import pickle
 import struct
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 MAX_MESSAGE_CHARS = 2_000
-MAX_FILE_BYTES = 64 << 20
-"""How large a file the program may write; larger writes fail."""
+MAX_FILE_BYTES = 256 << 20
+"""How large a file the program may write; larger writes fail. The replies are one."""
 
 _NETWORK = frozenset(
     f"socket.{name}"
@@ -61,14 +65,14 @@ class Stopped(Exception):
 
 
 def main() -> None:
-    """Serve the one request on standard input."""
+    """Serve the request on standard input."""
     sys.path.append(sys.argv[1])  # last: it must shadow nothing that the model was made with
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the model prints must not end up in the reply
     header, blobs = read_request(sys.stdin.buffer)
-    _guard()
-    reply = _answer(header, blobs)
-    write_message(replies, reply)
+    guard()
+    for reply in answers(header, blobs):
+        write_message(replies, reply)
 
 
 def write_message(file: BinaryIO, header: dict[str, Any], blobs: tuple[bytes, ...] = ()) -> None:
@@ -88,7 +92,7 @@ def read_request(file: BinaryIO) -> tuple[dict[str, Any], dict[str, bytes]]:
     return header, {b["digest"]: file.read(b["size_bytes"]) for b in header["blobs"]}
 
 
-def _guard() -> None:
+def guard() -> None:
     """Refuse the network and large files from here on."""
 
     def refuse(event: str, _: object) -> None:
@@ -104,43 +108,103 @@ def _guard() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _answer(header: dict[str, Any], blobs: dict[str, bytes]) -> dict[str, Any]:
-    try:
-        reply = _run(header, blobs)
-    except Stopped as stopped:
-        cause = stopped.__cause__ or stopped
-        name = type(cause).__name__ if stopped.__cause__ else ""
-        reply = {"stage": stopped.stage, "error": name, "message": _message(cause)}
-    except Exception as error:  # a capsule that is not as it must be
-        reply = {"stage": "code", "error": type(error).__name__, "message": _message(error)}
-    from audit.lineage.environment import environment
+def answers(header: dict[str, Any], blobs: dict[str, bytes]) -> Iterator[dict[str, Any]]:
+    """A reply for each call."""
+    surroundings = _Surroundings()
+    function: Callable[..., Any] | None = None
+    functions = Functions(header, blobs)
+    for call in header["calls"]:
+        try:
+            if function is None:
+                check_digests(blobs)
+                function = functions.entry()
+            reply = _run(function, call, blobs)
+        except Stopped as stopped:
+            cause = stopped.__cause__ or stopped
+            name = type(cause).__name__ if stopped.__cause__ else ""
+            reply = {"stage": stopped.stage, "error": name, "message": message_of(cause)}
+        except Exception as error:  # a capsule that is not as it must be
+            reply = {"stage": "code", "error": type(error).__name__, "message": message_of(error)}
+        yield {**reply, "environment": surroundings.of(call["call"].get("environment") or {})}
 
-    return {**reply, "environment": environment(header["call"].get("environment", {}))}
+
+class _Surroundings:
+    """The environment of this process, by the names that were recorded; looked up once."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, ...], dict[str, str]] = {}
+
+    def of(self, recorded: dict[str, Any]) -> dict[str, str]:
+        from audit.lineage.environment import environment
+
+        names = tuple(sorted(recorded))
+        if names not in self._found:
+            load_numeric(names)
+            self._found[names] = environment(names)
+        return self._found[names]
 
 
-def _run(header: dict[str, Any], blobs: dict[str, bytes]) -> dict[str, Any]:
-    from audit.event.values import fields_from_json, to_json
-    from audit.lineage.served import describe, rebuild
+def load_numeric(names: Iterable[str]) -> None:
+    """Load the numeric libraries that were there: only then is it known what computes for them."""
+    if "blas" not in names:
+        return
+    for name, module in (("numpy", "numpy"), ("scipy", "scipy.linalg")):
+        if name in names:
+            with contextlib.suppress(Exception):
+                importlib.import_module(module)
 
+
+def check_digests(blobs: dict[str, bytes]) -> None:
+    """Raise Stopped unless every blob has its digest."""
     for digest, data in blobs.items():
         if "sha256:" + hashlib.sha256(data).hexdigest() != digest:
             raise Stopped("artifact", f"blob {digest} holds other bytes")
-    call = header["call"]
-    function = Functions(header, blobs).entry()
+
+
+def _run(
+    function: Callable[..., Any], request: dict[str, Any], blobs: dict[str, bytes]
+) -> dict[str, Any]:
+    from audit.event.values import fields_from_json, to_json
+    from audit.lineage.served import describe, rebuild
+
+    call = request["call"]
     try:
-        features = rebuild(fields_from_json(header["features"]), call["features"])
+        features = rebuild(fields_from_json(request["features"]), call["features"])
+        if request["frames"] is not None:
+            frames = {name: pickle.loads(blobs[d]) for name, d in request["frames"].items()}
     except Exception as error:
         raise Stopped("features") from error
-    positional, named = _arguments(function, features, call["arguments"])
+    if request["frames"] is None:
+        positional, named = _arguments(function, features, call["arguments"])
+    else:
+        positional, named = (frames, features["request"]), {}
+    if request["seed"] is not None:
+        set_seed(request["seed"])
     try:
         output = function(*positional, **named)
+        if inspect.iscoroutine(output):
+            import asyncio
+
+            output = asyncio.run(output)
     except Exception as error:
-        return {"stage": "raised", "error": error_name(error), "message": _message(error)}
+        return {"stage": "raised", "error": error_name(error), "message": message_of(error)}
+    if request["frames"] is not None:
+        output = dict(output)
     try:
         value, form = describe(output)
         return {"stage": "done", "value": to_json(value), "form": form}
     except Exception as error:
         raise Stopped("output") from error
+
+
+def set_seed(seed: int) -> None:
+    """Begin the random numbers of Python, and of NumPy where it is loaded, at a recorded seed."""
+    import random
+
+    random.seed(seed)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and 0 <= seed < 1 << 32:
+        numpy.random.seed(seed)
 
 
 def error_name(error: BaseException) -> str:
@@ -153,7 +217,8 @@ def error_name(error: BaseException) -> str:
     )
 
 
-def _message(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
+    """What an exception says, as long as a reply takes it."""
     return str(error)[:MAX_MESSAGE_CHARS]
 
 

@@ -19,6 +19,7 @@ from audit.lineage.records import (
     data_uses,
     fields,
     items,
+    moment,
     named,
     number,
     records_of,
@@ -33,7 +34,7 @@ RUN_TYPES = frozenset((COMPONENT_RUN, MODEL_RUN))
 STARTED, COMPLETE, FAIL, ABORT = "START", "COMPLETE", "FAIL", "ABORT"
 
 
-class TestRun(NamedTuple):
+class RunTest(NamedTuple):
     """A test that a run made of what went in or came out. `phase`: BEFORE or AFTER."""
 
     name: str
@@ -42,8 +43,6 @@ class TestRun(NamedTuple):
     digest: str | None
     message: str | None
     measured: Mapping[str, Any]
-
-    __test__ = False  # not one of pytest's
 
 
 class Run(NamedTuple):
@@ -67,7 +66,7 @@ class Run(NamedTuple):
     outputs: tuple[DataUse, ...]
     models: tuple[Named, ...]
     features: tuple[Named, ...]
-    tests: tuple[TestRun, ...]
+    tests: tuple[RunTest, ...]
     code_digest: str | None
     code_commit: str | None
     code_dirty: bool | None
@@ -193,8 +192,8 @@ def run_of(found: Found) -> Run:
         type=event.type,
         name=text(data, "name") or "",
         status=text(data, "status") or "",
-        started_us=number(data, "started_us"),
-        ended_us=number(data, "ended_us"),
+        started_us=moment(data, "started_us"),
+        ended_us=moment(data, "ended_us"),
         description=text(data, "description"),
         owner=text(data, "owner"),
         tags=texts(data, "tags"),
@@ -219,8 +218,8 @@ def run_of(found: Found) -> Run:
     )
 
 
-def _test(data: Mapping[str, Any]) -> TestRun:
-    return TestRun(
+def _test(data: Mapping[str, Any]) -> RunTest:
+    return RunTest(
         text(data, "name") or "",
         text(data, "phase") or "",
         text(data, "status") or "",

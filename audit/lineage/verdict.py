@@ -12,8 +12,28 @@ from audit.lineage.predictions import Prediction
 
 NOT_REPRODUCIBLE = "NOT_REPRODUCIBLE"
 AS_SERVED_ONLY = "AS_SERVED_ONLY"
+RECOMPUTED_IDENTICAL = "RECOMPUTED_IDENTICAL"
+RECOMPUTED_DIFFERENT = "RECOMPUTED_DIFFERENT"
 MATCHES = "MATCHES"
 """Model and code: the bytes found are those whose digest was recorded."""
+
+
+class FeatureDifference(NamedTuple):
+    """A feature that comes out otherwise; `recomputed` is a text where it does not come out."""
+
+    name: str
+    definition: str
+    served: Value
+    recomputed: Value
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {
+            "name": self.name,
+            "definition": self.definition,
+            "served": to_json(self.served),
+            "recomputed": to_json(self.recomputed),
+        }
 
 
 @dataclass(frozen=True)
@@ -22,10 +42,13 @@ class PredictionReplay:
 
     `integrity`: VERIFIED, UNVERIFIED, TAMPERED.  `model`: MATCHES, MISSING, DIGEST_MISMATCH,
     NOT_USED (the code does not use the registered artifact), UNKNOWN.  `code`: MATCHES,
-    UNAVAILABLE.  `environment`: SAME, DIFFERENT, UNKNOWN.  `features`: AS_SERVED_ONLY.
+    UNAVAILABLE.  `environment`: SAME, DIFFERENT, UNKNOWN.  `features`: RECOMPUTED_IDENTICAL,
+    RECOMPUTED_DIFFERENT (`feature_differences` says which), AS_SERVED_ONLY (not made by a recorded
+    definition from cited data, or that cannot be run again: `messages` says why).
     `output`: IDENTICAL, WITHIN_TOLERANCE, SAME_DECISION, DIVERGED, NOT_REPRODUCIBLE, and why in
     `reasons` (RECORD_UNVERIFIED: nothing was run, as nobody vouches for the recorded code);
     `messages` has a sentence for what is not as it should be.
+    `tolerance`: the one that was used, given or of the model version; None: a few ULPs.
     `what_if`: what was changed on purpose; then `output` says what that did.
     """
 
@@ -45,11 +68,16 @@ class PredictionReplay:
     max_ulps: int | None = None
     max_difference: float | None = None
     what_if: Mapping[str, Any] | None = None
+    tolerance: float | None = None
+    feature_differences: tuple[FeatureDifference, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """True when the record is verified and the same came out; of a what-if, anything at all."""
-        if self.integrity != VERIFIED:
+        """True when the record is verified and the same came out; of a what-if, anything at all.
+
+        Not where the features, made again, are others than those that were served.
+        """
+        if self.integrity != VERIFIED or self.features == RECOMPUTED_DIFFERENT:
             return False
         if self.what_if is not None:
             return self.output != NOT_REPRODUCIBLE
@@ -80,6 +108,8 @@ class PredictionReplay:
             "max_ulps": self.max_ulps,
             "max_difference": to_json(self.max_difference),
             "what_if": self.what_if,
+            "tolerance": self.tolerance,
+            "feature_differences": [one.to_json() for one in self.feature_differences],
         }
 
 

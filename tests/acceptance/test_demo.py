@@ -22,7 +22,7 @@ class TestOnOneMachine(Claims):
     """The story without any service."""
 
     def test_an_index_alone_names_an_entry(self, told: Told) -> None:
-        assert "the correction, entry 25, never" in " ".join(told.text.split())
+        assert "the correction, entry 28, never" in " ".join(told.text.split())
         assert told.settings == {}
 
 

@@ -5,14 +5,30 @@ import platform
 import sqlite3
 import sys
 
-from tests.benchmarks import bench_append, bench_emit, bench_pipeline, bench_replay, bench_verify
+from tests.benchmarks import (
+    bench_append,
+    bench_component,
+    bench_digest,
+    bench_emit,
+    bench_pipeline,
+    bench_predictor,
+    bench_replay,
+    bench_replay_predictions,
+    bench_trace,
+    bench_verify,
+)
 
 BENCHES = {
     "append": bench_append.run,
     "verify": bench_verify.run,
     "replay": bench_replay.run,
+    "replay-predictions": bench_replay_predictions.run,
     "emit": bench_emit.run,
     "pipeline": bench_pipeline.run,
+    "digest": bench_digest.run,
+    "component": bench_component.run,
+    "predictor": bench_predictor.run,
+    "trace": bench_trace.run,
 }
 QUICK_COUNT = 5_000
 

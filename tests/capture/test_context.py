@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import threading
+import time
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
@@ -15,9 +16,24 @@ def test_blocks_nest_and_restore() -> None:
     assert current() == Context()
     with context(actor="alice", reason="ticket 1"):
         with context(reason="ticket 2", request_id="r"):
-            assert current() == Context("alice", "ticket 2", None, "r")
+            assert current()._replace(request_us=None) == Context("alice", "ticket 2", None, "r")
         assert current() == Context("alice", "ticket 1")
     assert current() == Context()
+
+
+def test_the_time_of_a_request_is_noted_once() -> None:
+    with context(actor="nightly"):
+        assert current().request_us is None
+        with context(request_id="r-1") as request:
+            assert request.request_us is not None
+            with context(reason="again", request_id="r-1") as inner:
+                assert inner.request_us == request.request_us
+            time.sleep(0.001)
+            with context(request_id="r-2") as other:
+                assert other.request_us is not None
+                assert other.request_us > request.request_us
+            with context(request_id=None) as none:
+                assert none.request_us is None
 
 
 def test_none_takes_back_what_an_outer_block_gave() -> None:

@@ -392,7 +392,9 @@ def test_a_run_through_kafka_keeps_its_blobs_beside_the_ledger(
     with model_run("risk", seed=1) as run:
         run.metric("auc", 0.5)
         run.model({"weights": [1, 2]})
-    assert sorted(event.type for event in all_events(topic)) == ["model.run", "model.version"]
+    assert sorted(event.type for event in all_events(topic)) == [
+        *("model.run", "model.run", "model.version")  # START and COMPLETE
+    ]
     assert (tmp_path / "audit-blobs").is_dir()
 
 

@@ -16,7 +16,7 @@ from tests.cli.conftest import Cli
 README = Path(__file__).resolve().parents[2] / "README.md"
 READING = {
     *("replay", "history", "blame", "diff", "log", "show", "bundle", "predictions", "status"),
-    *("key list", "quarantine list"),
+    *("key list", "quarantine list", "runs", "serving", "review", "trace", "trace-diff", "drift"),
 }
 """Commands that answer about the past; `verify`, `prove` and `quarantine show` check or show one
 thing that never changes."""

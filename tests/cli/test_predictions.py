@@ -53,6 +53,13 @@ def test_predictions_as_json(cli: Cli, prediction: str) -> None:
     assert json.loads(cli("predictions", "--format", "jsonl").out) == found
 
 
+def test_predictions_of_a_role_and_a_status(cli: Cli, prediction: str) -> None:
+    assert cli("predictions", "--role", "PRIMARY", "--status", "OK", "--json").json
+    assert cli("predictions", "--role", "SHADOW", "--json").json == []
+    assert cli("predictions", "--status", "ERROR", "--json").json == []
+    assert "SHADOW" in cli("predictions", "--role", "MAIN", code=2).err
+
+
 def test_predictions_take_a_query_and_as_of(cli: Cli, prediction: str) -> None:
     assert cli("predictions", "key:004", "--json").json == []
     assert cli("predictions", "-key:003", "--json").json == []

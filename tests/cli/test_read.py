@@ -229,7 +229,7 @@ BAD = {
     "a row's option": (("replay", "prediction/x", "--valid-at", "now"), "--valid-at"),
     "an unknown prediction": (("replay", "prediction/x"), "x"),
     "a model": (("replay", "model/a@1"), "model/a@1"),
-    "a run": (("replay", "run/1"), "later release"),
+    "a run": (("replay", "run/1"), "no run"),
     "history of a dataset": (("history", "user"), "user/KEY"),
     "blame of a prediction": (("blame", "prediction/x"), "prediction/x"),
     "a broken query": (("log", "alice"), "alice"),

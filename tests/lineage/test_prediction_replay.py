@@ -6,6 +6,7 @@ import pickle
 import sqlite3
 import struct
 import sys
+import time
 import types
 from contextlib import closing
 from typing import Any
@@ -17,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from audit.capture.predictor import Predictor, predictor
+from audit.capture.runs import model_run
 from audit.errors import InvalidInput, NotFound
 from audit.event.build import record_event
 from audit.event.envelope import encode_event
@@ -242,7 +244,7 @@ def test_an_index_that_leads_to_another_prediction(case: Case) -> None:
     score({**FEATURES, "amount": 1.0})
     case.emit.flush()
     case.backend.drop_guards()
-    for name, other in ((first, "nobody"), (score.last_id, first)):
+    for name, other in ((first, "nobody"), (str(score.last_id), first)):
         case.backend.sql(
             "UPDATE entries SET event_id = ? WHERE event_id = ?", (other.encode(), name.encode())
         )
@@ -386,7 +388,7 @@ def test_code_that_cannot_be_captured(case: Case) -> None:
     version = case.register(WEIGHTS)
     namespace = {"model": version.object}
     exec("def score(features):\n    return sum(model.values())", namespace)
-    score = predictor(model=version, emitter=case.emit)(namespace["score"])  # type: ignore[arg-type]
+    score = predictor(model=version, emitter=case.emit)(namespace["score"])
     score([5.0, 1.0])
     found = case.replay(score.last_id)
     assert (found.code, found.output, found.reasons) == (
@@ -420,7 +422,7 @@ def constant(features: int) -> int:
 def test_the_model_that_was_changed_after_it_was_registered(case: Case) -> None:
     version = case.register(WEIGHTS)
     score = weighed(case, version)
-    version.object["amount"] = 1.0  # type: ignore[index]
+    version.object["amount"] = 1.0
     try:
         score(FEATURES)
     finally:
@@ -435,7 +437,7 @@ def test_a_last_bit(case: Case) -> None:
 
     @predictor(model=version, emitter=case.emit, threshold=0.5)
     def score(features: list[float]) -> float:
-        return model["amount"]
+        return float(model["amount"])
 
     answer = score([1.0])
     model["amount"] = math.nextafter(answer, 10.0)
@@ -459,15 +461,53 @@ def test_chance_is_said(case: Case) -> None:
     def score(features: float) -> float:
         import random
 
-        return model["amount"] + random.random()
+        return float(model["amount"]) + random.random()
+
+    @predictor(model=version, emitter=case.emit)
+    def clocked(features: float) -> int:
+        return time.perf_counter_ns() + len(model)
 
     score(1.0)
+    clocked(1.0)
     found = case.replay(score.last_id)
+    assert (found.output, found.reasons) == ("NOT_REPRODUCIBLE", ("SEED_MISSING",))
+    found = case.replay(clocked.last_id)
     assert (found.output, found.reasons) == ("NOT_REPRODUCIBLE", ("NONDETERMINISTIC",))
 
 
+def test_with_a_seed_chance_is_none(case: Case) -> None:
+    with model_run("credit-risk", seed=7, emitter=case.emit) as run:
+        version = run.model(dict(WEIGHTS))
+    model = version.object
+
+    @predictor(model=version, emitter=case.emit)
+    def score(features: float) -> float:
+        import random
+
+        return float(model["amount"]) + random.Random(7).random()
+
+    score(1.0)
+    assert case.replay(score.last_id).output == "IDENTICAL"
+
+
+def test_the_tolerance_of_the_model_version(case: Case) -> None:
+    with model_run("credit-risk", emitter=case.emit) as run:
+        version = run.model({"amount": 1.0}, version="1", tolerance=0.25)
+    model = version.object
+
+    @predictor(model=version, emitter=case.emit)
+    def score(features: float) -> float:
+        return float(model["amount"])
+
+    model["amount"] = 1.125
+    score(1.0)
+    found = case.replay(score.last_id)
+    assert (found.output, found.tolerance, found.ok) == ("WITHIN_TOLERANCE", 0.25, True)
+    assert case.replay(score.last_id, tolerance=0.01).output == "DIVERGED"
+
+
 def test_another_environment(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    from audit.capture import predictor as module
+    from audit.capture import logged as module
 
     older = {"numpy": "1.0.0", "python": "3.11.0", "left_pad": "1"}
     monkeypatch.setattr(module, "environment", lambda modules: older)

@@ -11,7 +11,7 @@ import pytest
 from audit.capture.predictor import predictor
 from audit.errors import Ambiguous, NotFound
 from audit.event.envelope import Event, encode_event
-from audit.lineage.predictions import csv_lines, find_prediction, find_predictions
+from audit.lineage.predictions import csv_lines, find_prediction, find_predictions, narrowed
 from audit.log.intake import Message
 from audit.replay.points import resolve
 from audit.replay.query import parse_query
@@ -148,3 +148,77 @@ def test_what_cannot_be_read_is_listed_all_the_same(case: Case, tmp_path: Path) 
     assert len(lines) == 5
     assert all("ERROR: unreadable: " in line for line in lines[2:])
     assert "problem" in found[1].to_json()
+
+
+def test_a_record_of_the_first_version_is_read(case: Case) -> None:
+    from audit.event.build import Built, new_event_id
+    from audit.event.canonical import builtin, schema_hash
+    from audit.event.payload import encode_record
+
+    call = {"arguments": "one", "features": None, "output": None, "format": "pickle"}
+    said = json.dumps({**call, "threshold": 0.5, "environment": {"python": "3.11"}})
+    data = {"model_name": "m", "features": {"x": 1.0}, "status": "OK", "output": 2.0, "call": said}
+    payload, canonical = encode_record("prediction.v1", data)
+    assert canonical == builtin("prediction.v1")
+    event = Event(
+        new_event_id(), "prediction", "old", "prediction", "1",
+        payload_schema=schema_hash(canonical), payload=payload,
+    )  # fmt: skip
+    case.emit.send(Built(event, (canonical,)))
+    (found,) = find(case, "")
+    assert (found.problem, found.role, found.served, found.request_us) == (
+        None,
+        "PRIMARY",
+        None,
+        None,
+    )
+    assert (found.threshold, found.features, found.output) == (0.5, {"x": 1.0}, 2.0)
+    assert (found.parents, found.members, found.batch, found.feature_sets) == ((), (), None, ())
+    assert json.loads(json.dumps(found.to_json()))["threshold"] == 0.5
+
+
+def test_all_that_a_record_can_say(case: Case) -> None:
+    digest = "sha256:" + "0" * 64
+    read = {"name": "inquiry", "digest": digest, "entity_type": "inquiry",
+            "logs": [{"origin": "o", "size": 5, "root_hash": bytes(32)}]}  # fmt: skip
+    made = {"name": "late", "version": "1", "digest": digest, "request": "{}", "names": ["x"]}
+    record(
+        case, "1", role="SHADOW", served=False, request_us=CLOCK_US, threshold=0.5, primary="p",
+        parents=["a"], members=["b", "c"], violations=["v"], status="REJECTED_INPUT", seed=3,
+        feature_status=[{"name": "x", "status": "STALE"}], inputs=[read],
+        feature_sets=[{**made, "reads": [read]}],
+        batch={"rows": 2, "root_hash": bytes(32), "digest": digest, "failed": 1},
+    )  # fmt: skip
+    (found,) = find(case, "")
+    assert (found.role, found.served, found.request_us, found.seed) == (
+        "SHADOW",
+        False,
+        CLOCK_US,
+        3,
+    )
+    assert (found.parents, found.members, found.primary) == (("a",), ("b", "c"), "p")
+    assert (found.feature_status, found.violations) == ({"x": "STALE"}, ("v",))
+    (origin,) = found.feature_sets
+    assert (origin.name, origin.names) == ("late", ("x",))
+    assert origin.reads == found.inputs and found.inputs[0].logs[0].size == 5
+    assert found.batch is not None and (found.batch.rows, found.batch.failed) == (2, 1)
+    said = json.loads(json.dumps(found.to_json()))
+    assert said["request_time"].startswith("2026-01-05T08:00:00")
+    assert said["feature_sets"][0]["reads"] == said["inputs"]
+    assert list(csv_lines([found]))[1].endswith(",REJECTED_INPUT: v\n")
+
+
+def test_narrowed_to_a_role_and_a_status(case: Case) -> None:
+    record(case, "1", output=1.0)
+    record(case, "2", output=1.0, role="SHADOW")
+    record(case, "3", status="ERROR", error="x", role="SHADOW")
+
+    def keys(**wanted: str) -> list[str]:
+        return [p.key for p in narrowed(find(case, ""), **wanted)]
+
+    assert (keys(role="PRIMARY"), keys(role="SHADOW"), keys(role="MEMBER")) == (
+        ["1"],
+        ["2", "3"],
+        [],
+    )
+    assert (keys(status="OK"), keys(role="SHADOW", status="ERROR")) == (["1", "2"], ["3"])

@@ -51,7 +51,9 @@ def test_a_call_is_recorded(case: Case) -> None:
     assert found.record.event is not None
     assert (found.record.event.entity_type, found.record.event.actor) == ("prediction", "alice")
     assert found.call is not None
-    assert found.call["threshold"] == 0.5
+    assert found.threshold == 0.5
+    assert "threshold" not in found.call
+    assert (found.role, found.served, found.seed) == ("PRIMARY", True, None)
     assert {"python", "numpy", "sklearn"} <= found.call["environment"].keys()
     assert (score.__name__, score.__doc__) == ("score", "What it does.")
     assert score.__wrapped__({"customer": "003", "amount": 5.0}) == answer
@@ -221,15 +223,11 @@ def test_features_too_large_for_an_event(case: Case) -> None:
         logged({"text": "x" * 70_000})
 
 
-async def coroutine(features: Any) -> float:
-    return 1.0
-
-
 def generator(features: Any) -> Any:
     yield 1.0
 
 
-@pytest.mark.parametrize("function", [coroutine, generator, print, Case, trained().predict])
+@pytest.mark.parametrize("function", [generator, print, Case, trained().predict])
 def test_what_is_no_plain_function(case: Case, function: Any) -> None:
     with pytest.raises(InvalidInput):
         predictor(model=case.register({}), emitter=case.emit)(function)

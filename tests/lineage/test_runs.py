@@ -17,7 +17,7 @@ import pytest
 import audit
 from audit.capture.runs import model_run
 from audit.errors import Ambiguous, InvalidInput, NotFound, StoreCorrupt
-from audit.lineage.frame_digest import frame_digest
+from audit.lineage.frame_v2 import frame_v2
 from audit.lineage.models import find_model_version, find_models, model_key
 from audit.log.record import Record, read_record
 from audit.replay.books import Books
@@ -38,7 +38,8 @@ def records(case: Case, event_type: str) -> list[tuple[Record, dict[str, Any]]]:
 
 
 def one(case: Case, event_type: str) -> tuple[Record, dict[str, Any]]:
-    found = records(case, event_type)
+    """The only event of a type; of runs, the only end."""
+    found = [said for said in records(case, event_type) if said[1].get("status") != "START"]
     assert len(found) == 1
     return found[0]
 
@@ -75,17 +76,26 @@ def test_a_run_says_all_of_it(case: Case) -> None:
     assert type(said["metrics"]["rows"]) is float
     assert said["seed"] == 7
     assert said["started_us"] <= said["ended_us"]
-    assert digest == f"frame-v1:{frame_digest(frame)}"
+    assert digest == frame_v2(frame).digest
     (cited,) = said["inputs"]
     assert (cited["name"], cited["digest"], cited["rows"]) == ("inquiries", digest, 3)
-    assert (cited["origin"], cited["size"]) == ("example.com/a", 42)
-    assert cited["root_hash"] == bytes.fromhex(root)
+    assert cited["columns"] == frame_v2(frame).columns
+    assert cited["logs"] == [
+        {"origin": "example.com/a", "size": 42, "root_hash": bytes.fromhex(root)}
+    ]
     assert (cited["as_of_us"], cited["valid_at_us"]) == (1_767_571_200_000_000, None)
     model = {"name": "credit-risk", "version": version.version, "digest": version.digest}
-    assert said["model"] == model
+    assert (said["model"], said["models"]) == (model, [])
     assert case.blobs.get(said["code_digest"]) == Path(__file__).read_bytes()
     assert said["environment"]["python"] == platform.python_version()
-    assert {"numpy", "pandas", "sklearn"} <= said["environment"].keys()
+    assert {"numpy", "pandas", "sklearn", "blas", "cpus"} <= said["environment"].keys()
+    lock = case.blobs.get(said["lock_digest"]).decode().splitlines()
+    assert f"numpy=={np.__version__}" in lock
+    assert lock == sorted(lock)
+    start = records(case, "model.run")[0]
+    assert start[0].event is not None
+    assert start[0].event.event_id == f"{run.run_id}:START"
+    assert (start[1]["status"], start[1]["ended_us"], start[1]["seed"]) == ("START", None, 7)
 
 
 def test_the_model_version_of_a_run(case: Case) -> None:
@@ -106,6 +116,33 @@ def test_the_model_version_of_a_run(case: Case) -> None:
     assert (said["format"], said["run_id"]) == ("pickle", run.run_id)
     assert {"python", "numpy", "sklearn"} <= said["packages"].keys()
     assert version.version == version.digest.removeprefix("sha256:")[:12]
+
+
+def test_what_a_model_is_registered_with(case: Case) -> None:
+    expects = {"amount": {"type": "number", "min": 0}}
+    with model_run("credit-risk", emitter=case.emit) as run:
+        run.metric("auc", 0.5)
+        small = run.model({"w": 1}, "small")
+        version = run.model(
+            {"w": 2}, "both", tolerance=1e-9, threshold=0.5, expects=expects, members=[small],
+            package="credit==1.2", description="the one", tags=["live"],
+        )  # fmt: skip
+    said = records(case, "model.version")[-1][1]
+    assert (said["tolerance"], said["threshold"], said["package"]) == (1e-9, 0.5, "credit==1.2")
+    assert (said["description"], said["tags"], said["metrics"]) == (
+        "the one",
+        ["live"],
+        {"auc": 0.5},
+    )
+    ends = one(case, "model.run")[1]
+    assert [model["version"] for model in ends["models"]] == ["small", "both"]
+    assert ends["model"]["version"] == "both"
+    with reading(case) as reader:
+        found = find_model_version(reader, str(version), resolve(reader, None, 0), case.blobs)
+    for model in (version, found):
+        assert (model.tolerance, model.threshold, model.expects) == (1e-9, 0.5, expects)
+        assert [str(member) for member in model.members] == ["credit-risk@small"]
+        assert model.members[0].digest == small.digest
 
 
 def test_the_same_bytes_are_the_same_version(case: Case) -> None:
@@ -167,8 +204,8 @@ def test_a_failed_run_is_recorded_and_its_exception_unchanged(case: Case) -> Non
     assert not hasattr(error, "__notes__")
     _, said = one(case, "model.run")
     assert said["status"] == "FAIL"
-    assert said["error"].startswith("ValueError: no data (traceback sha256:")
-    traceback = case.blobs.get(said["error"].removesuffix(")").rpartition(" ")[2]).decode()
+    assert said["error"] == "ValueError: no data"
+    traceback = case.blobs.get(said["traceback_digest"]).decode()
     assert "raise error" in traceback
     assert (said["params"], said["metrics"], said["model"]) == ({"C": 1}, {"rows": 0.0}, None)
 
@@ -191,12 +228,14 @@ def test_a_run_that_cannot_be_recorded_says_so(case: Case) -> None:
 def test_inputs_of_every_kind(case: Case, tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_bytes(b"a,b\n")
     with model_run("x", emitter=case.emit) as run:
-        assert run.input(example()).startswith("frame-v1:sha256:")
-        assert run.input(np.zeros((3, 2))).startswith("array-v1:sha256:")
+        assert run.input(example()).startswith("frame-v2:sha256:")
+        assert run.input(np.zeros((3, 2))).startswith("array-v2:sha256:")
         assert run.input(tmp_path / "data.csv", name="file") == digest_of(b"a,b\n")
         assert run.input(b"a,b\n") == digest_of(b"a,b\n")
-        with pytest.raises(InvalidInput, match="type builtins"):
-            run.input([1, 2])
+        assert run.input([1, 2]) == digest_of(b"[1,2]")
+        assert run.input(str(tmp_path / "data.csv"), name="again") == digest_of(b"a,b\n")
+        with pytest.raises(InvalidInput, match="code, not data"):
+            run.input(print)
         with pytest.raises(NotFound):
             run.input(tmp_path / "nothing")
         broken = example()
@@ -204,8 +243,9 @@ def test_inputs_of_every_kind(case: Case, tmp_path: Path) -> None:
         with pytest.raises(InvalidInput, match="not a citation"):
             run.input(broken)
     inputs = one(case, "model.run")[1]["inputs"]
-    assert [(i["name"], i["rows"]) for i in inputs] == [
-        (None, 3), (None, 3), ("file", None), (None, None)
+    assert [(i["name"], i["kind"], i["rows"], i["bytes"]) for i in inputs[1:]] == [
+        (None, "array", 3, 48), ("file", "file", None, 4), (None, "bytes", None, 4),
+        (None, "value", None, 5), ("again", "file", None, 4),
     ]  # fmt: skip
 
 
@@ -219,8 +259,9 @@ def test_a_replayed_dataset_is_cited(case: Case) -> None:
         run.input(frame, name="inquiries")
     (cited,) = one(case, "model.run")[1]["inputs"]
     (log,) = frame.attrs["audit"]["logs"]
-    assert (cited["origin"], cited["size"]) == (log["origin"], log["size"])
-    assert cited["root_hash"].hex() == log["root_hash"]
+    (point,) = cited["logs"]
+    assert (point["origin"], point["size"]) == (log["origin"], log["size"])
+    assert point["root_hash"].hex() == log["root_hash"]
     assert cited["rows"] == 2
 
 
@@ -235,6 +276,9 @@ def test_a_replayed_dataset_is_cited(case: Case) -> None:
         {"name": "x", "seed": 1.5},
         {"name": "x", "seed": 2**64},
         {"name": "x", "bus": "sqlite:///other.db"},
+        {"name": "x", "on_unavailable": "retry"},
+        {"name": "x", "tags": "word"},
+        {"name": "x", "features": ["late"]},
     ],
     ids=lambda o: str(o)[:40],
 )
@@ -254,8 +298,13 @@ def test_what_a_run_refuses_inside(case: Case) -> None:
             run.param("model", object())
         with pytest.raises(InvalidInput, match="cannot be pickled"):
             run.model(lambda row: row)
-        with pytest.raises(InvalidInput):
-            run.model({}, version="1 0")
+        for options in (
+            {"version": "1 0"}, {"tolerance": -1.0}, {"tolerance": float("nan")},
+            {"threshold": "half"}, {"expects": {"a": {"type": "thing"}}}, {"members": ["m@1"]},
+            {"expects": ["a"]}, {"features": ["late"]},
+        ):  # fmt: skip
+            with pytest.raises(InvalidInput):
+                run.model({}, **options)
     with pytest.raises(InvalidInput, match="inside its with block"):
         run.model({})
     with pytest.raises(InvalidInput, match="used once"), run:
@@ -292,9 +341,9 @@ def test_the_commit_and_whether_it_is_dirty(tmp_path: Path) -> None:
         return found
 
     said = run_it()
-    assert (said["code_commit"], said["environment"]["git_dirty"]) == (head, False)
+    assert (said["code_commit"], said["code_dirty"]) == (head, False)
     assert said["code_digest"] == digest_of(script.read_bytes())
     assert (tmp_path / "audit-blobs").is_dir()
     script.write_text(script.read_text() + "# changed\n")
     said = run_it()
-    assert (said["code_commit"], said["environment"]["git_dirty"]) == (head, True)
+    assert (said["code_commit"], said["code_dirty"]) == (head, True)

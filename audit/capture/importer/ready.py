@@ -41,11 +41,10 @@ def import_events(
         with batches.telling():
             for place, obj in json_lines(opened):
                 with located(place):
-                    if translate is not None:
-                        obj = translate(obj, source)
-                        if obj is None:
-                            continue
-                    built = event_from_json(obj, source=source, book=book)
+                    event = obj if translate is None else translate(obj, source)
+                    if event is None:
+                        continue
+                    built = event_from_json(event, source=source, book=book)
                     batches.add(built)
                     if built.event.type == SCHEMA:
                         book.add(built.event.payload)

@@ -1,0 +1,33 @@
+"""Writing down the verdicts of replays, where the ledger can be written to."""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from audit.cli.session import note
+from audit.errors import AuditError
+
+if TYPE_CHECKING:
+    from audit.event.build import Built
+    from audit.ledger import Ledger
+    from audit.replay.points import Cut
+
+Points = list[dict[str, Any]]
+
+
+def record_verdicts(
+    ledger: "Ledger", cut: "Cut", make: "Callable[[Points], Iterable[Built]]"
+) -> None:
+    """Seal what `make` makes of the points of the logs; say in a line that it could not be."""
+    from audit.capture.appending import append_built
+    from audit.ledger.open import BUNDLE_SCHEME, policy_path
+    from audit.lineage.verdict_record import log_points
+
+    if ledger.url.startswith(BUNDLE_SCHEME):
+        return  # nobody expects a bundle to be written to
+    try:
+        built = list(make(log_points(ledger.reader, cut)))
+        if built:
+            append_built(ledger.url, built, policy_path(ledger.url))
+    except AuditError as error:
+        reason = str(error).partition("\n")[0]
+        note(f"the verdict was not recorded: {reason}")

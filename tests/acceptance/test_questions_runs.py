@@ -1,0 +1,230 @@
+"""Questions about pipelines, answered from what decorated functions recorded of themselves."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import audit
+from tests.cli.conftest import INQUIRIES, Cli
+
+
+@audit.component(
+    "cleaning",
+    owner="plumber",
+    tags=["credit"],
+    before=[audit.quality.schema({"LoanAmount": {"type": "integer", "min": 0}})],
+)
+def clean(rows: pd.DataFrame, largest: int = 100_000) -> pd.DataFrame:
+    """Only loans that a person takes."""
+    return rows[rows["LoanAmount"] < largest]
+
+
+@audit.component("features", owner="plumber")
+def late_payments(rows: pd.DataFrame) -> pd.DataFrame:
+    """Amount, and whether it was paid late."""
+    late = rows["PaymentStatus"].str.startswith("Late").astype("int64")
+    amount = rows["LoanAmount"].astype("float64") / 1_000
+    return pd.DataFrame({"amount": amount, "late": late})
+
+
+@audit.model_run("credit-risk", seed=7, owner="carol", tags=["credit"], keep=True)
+def train(data: pd.DataFrame, C: float, max_iter: int = 500) -> Any:
+    """A small model, and how good it is."""
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=C, max_iter=max_iter)
+    model.fit(data[["amount"]].to_numpy(), data["late"].to_numpy())
+    audit.current_run().metric("accuracy", model.score(data[["amount"]].to_numpy(), data["late"]))
+    return model
+
+
+@pytest.fixture
+def pipeline(cli: Cli) -> Cli:
+    """The example table, and a model trained on it by three recorded functions."""
+    cli("init", "--origin", "bank.example/credit")
+    cli(
+        *("import", str(INQUIRIES), "--entity", "inquiry", "--key", "InquiryID"),
+        *("--valid-time", "InquiryDate"),
+    )
+    run_pipeline()
+    return cli
+
+
+def replayed(as_of: str | None = None) -> pd.DataFrame:
+    with audit.Ledger() as ledger:
+        return ledger.replay("inquiry", as_of=as_of, valid_at="2020-12-31")
+
+
+def run_pipeline(C: float = 0.5, as_of: str | None = None) -> Any:
+    return train(late_payments(clean(replayed(as_of))), C)
+
+
+def last(component: str) -> Any:
+    with audit.Ledger() as ledger:
+        return ledger.runs(component)[0]
+
+
+def test_C7_a_model_version_with_code_data_and_hyperparameters(pipeline: Cli) -> None:
+    run = last("credit-risk")
+    (model,) = run.models
+    shown = pipeline("show", f"model/{model}", "--json").json
+    assert run.run_id in str(shown)
+    assert run.params == {"C": 0.5, "max_iter": 500}
+    assert run.seed == 7
+    assert run.code_digest is not None and run.function_digest is not None
+    # The data version: by content, and through the pipeline back to a point of the ledger.
+    made = last("features")
+    assert run.inputs[0].digest == made.outputs[0].digest
+    assert made.inputs[0].digest == last("cleaning").outputs[0].digest
+    source = last("cleaning").inputs[0]
+    assert source.entity_type == "inquiry"
+    assert source.logs[0].size == 15
+
+
+def test_C10_hyperparameters_results_and_model_files(pipeline: Cli) -> None:
+    run = last("credit-risk")
+    shown = pipeline("show", f"run/{run.run_id}", "--json").json["card"]
+    assert shown["params"] == {"C": 0.5, "max_iter": 500}
+    assert 0 <= shown["metrics"]["accuracy"] <= 1
+    artifact = Path("audit-blobs/sha256") / shown["models"][0]["digest"][7:9]
+    assert (artifact / shown["models"][0]["digest"][9:]).is_file()
+
+
+@pytest.mark.slow
+def test_C22_the_model_is_made_again_from_data_code_and_parameters(pipeline: Cli) -> None:
+    first = last("credit-risk")
+    again = pipeline("replay", f"run/{first.run_id}", "--json").json
+    assert again["output"] == "IDENTICAL"
+
+
+@pytest.mark.needs("git")
+def test_C22_code_and_environment_of_a_dirty_tree(cli: Cli, ledger_dir: Path) -> None:
+    git = shutil.which("git")
+    assert git is not None
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
+    script = ledger_dir / "step.py"
+    script.write_text(
+        "import audit\n"
+        "@audit.component('step')\n"
+        "def step(x):\n"
+        "    return x\n"
+        "step(1)\n"
+    )  # fmt: skip
+    for command in (["init", "-q"], ["add", "step.py"], [*who, "commit", "-qm", "x"]):
+        subprocess.run([git, *command], cwd=ledger_dir, check=True)
+    subprocess.run([sys.executable, script], cwd=ledger_dir, check=True)
+    clean_tree = last("step")
+    script.write_text(script.read_text().replace("return x", "return x + 1"))
+    subprocess.run([sys.executable, script], cwd=ledger_dir, check=True)
+    dirty = last("step")
+    assert (clean_tree.code_dirty, dirty.code_dirty) == (False, True)
+    assert clean_tree.code_commit == dirty.code_commit
+    assert len(str(dirty.code_commit)) == 40
+    assert clean_tree.function_digest != dirty.function_digest
+    assert clean_tree.lock_digest == dirty.lock_digest
+    assert {"python", "platform", "cpu", "cpus"} <= dirty.environment.keys()
+    kept = Path("audit-blobs/sha256") / dirty.code_digest[7:9] / dirty.code_digest[9:]
+    assert kept.read_bytes() == script.read_bytes()
+
+
+def test_Q1_the_inputs_of_the_last_cleaning_job(pipeline: Cli) -> None:
+    (line,) = pipeline("runs", "cleaning", "--inputs", "--json").json
+    (used,) = line["inputs"]
+    assert (used["name"], used["entity_type"], used["rows"]) == ("rows", "inquiry", 10)
+    assert used["digest"].startswith("frame-v2:sha256:")
+    assert set(used["columns"]) >= {"LoanAmount", "PaymentStatus"}
+
+
+def test_Q2_why_this_training_run_failed(pipeline: Cli) -> None:
+    data = late_payments(clean(replayed()))
+    with pytest.raises(ValueError) as caught:
+        train(data.assign(late=0), 0.25)
+    run = last("credit-risk")
+    shown = pipeline("show", f"run/{run.run_id}", "--json").json["card"]
+    assert shown["status"] == "FAIL"
+    assert shown["error"].startswith("ValueError: ")
+    assert str(caught.value)[:40] in shown["error"]
+    assert shown["params"] == {"C": 0.25, "max_iter": 500}
+    assert shown["inputs"][0]["rows"] == len(data)
+    assert "model.fit(" in shown["traceback"]
+
+
+def test_T15_a_configuration_is_tested_before_and_compared_by_digest(pipeline: Cli) -> None:
+    def allowed_loss(config: dict[str, Any]) -> bool:
+        return config["loss"] in ("log_loss", "hinge")
+
+    @audit.component("configure", before=[allowed_loss])
+    def configure(config: dict[str, Any]) -> dict[str, Any]:
+        return config
+
+    configure({"loss": "hinge", "C": 1})
+    with pytest.raises(audit.FailedTest, match="allowed_loss FAILED"):
+        configure({"loss": "magic", "C": 1})
+    failed, passed = pipeline("runs", "configure", "--json").json
+    assert (failed["status"], passed["status"]) == ("FAIL", "COMPLETE")
+    assert failed["params"]["config"] == {"loss": "magic", "C": 1}
+    assert failed["tests"][0]["name"] == "allowed_loss"
+    version = str(last("credit-risk").models[0])
+    for config in ({"replicas": 2}, {"replicas": 2}, {"replicas": 3}):
+        audit.transition(version, approved_by="carol", config=config)
+    with audit.Ledger() as ledger:
+        digests = [data["config_digest"] for data in transitions(ledger)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def transitions(ledger: audit.Ledger) -> list[dict[str, Any]]:
+    from audit.lineage.records import records_of
+
+    found = records_of(ledger.reader, ledger.cut(), "model", frozenset(("model.transition",)))
+    return [dict(one.data) for one in found]
+
+
+def test_V2_from_the_model_to_its_training_data(pipeline: Cli) -> None:
+    (model,) = last("credit-risk").models
+    traced = pipeline("trace", f"model/{model}", "--json").out
+    for component in ("credit-risk", "features", "cleaning"):
+        assert last(component).run_id in traced
+    assert "inquiry" in traced
+
+
+def test_V5_the_data_by_query_and_digest(pipeline: Cli) -> None:
+    rows = replayed()
+    query = "PaymentStatus starts with Late"
+    late = rows[rows["PaymentStatus"].str.startswith("Late")]
+    version = audit.dataset_version(
+        "late-loans", late, "1", query=query, purpose="training", parents=[rows]
+    )
+    pipeline(
+        *("emit", "update", "inquiry", "1003", '{"PaymentStatus": "Current"}'),
+        *("--valid-time", "2020-03-05"),
+    )
+    now = replayed()
+    again = now[now["PaymentStatus"].str.startswith("Late")]
+    # The same words select other data now: the digest tells.
+    changed = audit.dataset_version("late-loans", again, "2", query=query, parents=[now])
+    assert changed.digest != version.digest
+    run_pipeline()
+    with audit.model_run("credit-risk") as run:
+        run.input(late)
+    assert last("credit-risk").inputs[0].dataset == "late-loans@1"
+    assert pipeline("show", version.ref, "--json").json["card"]["query"] == query
+
+
+def test_V6_training_data_is_there_after_the_past_changed(pipeline: Cli) -> None:
+    before = last("cleaning")
+    pipeline(
+        *("emit", "update", "inquiry", "1003", '{"LoanAmount": 6000}'),
+        *("--valid-time", "2020-03-05", "--reason", "typing error"),
+    )
+    run_pipeline()
+    after = last("cleaning")
+    assert before.inputs[0].digest != after.inputs[0].digest
+    run_pipeline(as_of=str(before.inputs[0].logs[0].size - 1))
+    once_more = last("cleaning")
+    assert once_more.inputs[0].digest == before.inputs[0].digest
+    assert once_more.outputs[0].digest == before.outputs[0].digest
