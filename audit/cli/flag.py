@@ -60,6 +60,8 @@ def unflag(
 
 
 def _show(said: "Said", as_json: bool) -> None:
+    if said.remark is not None:
+        note(said.remark)
     if not as_json:
         write(said.event_id + "\n")
         return

@@ -18,8 +18,8 @@ def record_verdicts(
     ledger: "Ledger", cut: "Cut", make: "Callable[[Points], Iterable[Built]]"
 ) -> None:
     """Seal what `make` makes of the points of the logs; say in a line that it could not be."""
-    from audit.capture.appending import append_built
-    from audit.ledger.open import BUNDLE_SCHEME, policy_path
+    from audit.ledger.appending import append_built
+    from audit.ledger.open import BUNDLE_SCHEME
     from audit.lineage.verdict_record import log_points
 
     if ledger.url.startswith(BUNDLE_SCHEME):
@@ -27,7 +27,9 @@ def record_verdicts(
     try:
         built = list(make(log_points(ledger.reader, cut)))
         if built:
-            append_built(ledger.url, built, policy_path(ledger.url))
+            remark = append_built(ledger.url, built).remark
+            if remark is not None:
+                note(remark)
     except AuditError as error:
         reason = str(error).partition("\n")[0]
         note(f"the verdict was not recorded: {reason}")

@@ -7,8 +7,7 @@ when the call returns. The same flag twice is one event (`audit.lineage.reviews.
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.errors import InvalidInput, NotFound
-from audit.event.build import schema_event
-from audit.event.envelope import encode_event
+from audit.ledger.appending import append_built
 from audit.lineage.predictions import PREDICTION_ENTITY
 from audit.lineage.reviews import (
     FLAG,
@@ -18,9 +17,8 @@ from audit.lineage.reviews import (
     flag_event,
     standing_flags,
 )
-from audit.log.intake import Message
 from audit.replay.refs import parse_ref
-from audit.store.contract import LOG_OF_THE_LEDGER, Status
+from audit.store.contract import Status
 
 if TYPE_CHECKING:
     from audit.ledger.facade import Ledger
@@ -30,13 +28,14 @@ SOURCE = "cli"
 
 
 class Said(NamedTuple):
-    """What became of a flag: its entry. `new`: it was not there before."""
+    """What became of a flag: its entry. `new`: it was not there before. `remark`: for the user."""
 
     ref: str
     event_id: str
     log: int
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     new: bool
+    remark: str | None = None
 
 
 def flag(ledger: "Ledger", ref: str, message: str, actor: str | None = None) -> Said:
@@ -100,17 +99,13 @@ def _append(
     actor: str | None,
     before: list[Review],
 ) -> Said:
-    from audit.capture.embedded import open_for_writing
-
     built = flag_event(kind, ref, message, actor, SOURCE, before)
-    messages = [Message(encode_event(schema_event(one)), None) for one in built.schemas]
-    messages.append(Message(encode_event(built.event), None))
-    with open_for_writing(ledger.url) as writer:
-        outcome = writer.append(messages, LOG_OF_THE_LEDGER).outcomes[-1]
+    outcomes, remark = append_built(ledger.url, [built])
+    outcome = outcomes[0]
     if outcome.status in (Status.CONFLICT, Status.QUARANTINED):
         raise InvalidInput(
             f"another event has the id {built.event.event_id} of this {kind.lower()}: it was put "
             "into quarantine\nsee `audit quarantine list`"
         )
     new = outcome.status is Status.SEALED
-    return Said(ref, built.event.event_id, outcome.log, outcome.index, new)
+    return Said(ref, built.event.event_id, outcome.log, outcome.index, new, remark)
