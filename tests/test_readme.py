@@ -79,6 +79,18 @@ def run(command: str, folder: Path, **settings: str) -> str:
     return done.stdout.decode().rstrip("\n")
 
 
+ID = MASKS[0][0]
+
+
+def renamed(shown: str, printed: str) -> dict[str, str]:
+    """Ids as the README has them -> as they are in this run: later commands name them."""
+    return dict(zip(ID.findall(shown), ID.findall(printed), strict=False))
+
+
+def with_ids(command: str, ids: dict[str, str]) -> str:
+    return ID.sub(lambda found: ids.get(found[0], found[0]), command)
+
+
 def matches(shown: str, printed: str) -> bool:
     parts = re.split(r"^\.\.\.$", masked(shown), flags=re.MULTILINE)
     pattern = ".*".join(re.escape(part.strip("\n")) for part in parts)
@@ -89,6 +101,7 @@ def matches(shown: str, printed: str) -> bool:
 def test_the_readme_shows_what_is_printed(tmp_path: Path) -> None:
     text = README.read_text()
     wrong = []
+    ids: dict[str, str] = {}
     for kind, block in BLOCK.findall(text):
         if block.startswith(("$ make", "$ git", "$ pip")):
             continue
@@ -100,7 +113,8 @@ def test_the_readme_shows_what_is_printed(tmp_path: Path) -> None:
             continue
         fresh = ""
         for command, shown in commands(block):
-            printed = run(command, tmp_path)
+            printed = run(with_ids(command, ids), tmp_path)
+            ids |= renamed(shown, printed)
             if not matches(shown, printed):
                 wrong.append(f"$ {command}\nshown:\n{shown}\nprinted:\n{printed}")
                 shown = printed

@@ -5,6 +5,7 @@ made here are described in `audit.capture.run_record`. Nothing here fails for wh
 what has no content to be known by is listed as an input without a digest.
 """
 
+import contextlib
 import inspect
 import logging
 import os
@@ -26,11 +27,15 @@ from audit.lineage.run_inputs import (
     file_digest,
     is_plain,
     kind_of,
+    spelled,
 )
+from audit.lineage.runner import error_name
 from audit.lineage.served import describe
 
 SEEDS = ("seed", "random_state", "random_seed")
 """An integer argument of one of these names is the seed of the run."""
+MAX_NESTED = 8
+"""Tuples, lists and dicts inside each other that are taken apart; deeper, each is one input."""
 MAX_PARAM_BYTES = 4_096
 """A longer plain value, as JSON, is an input: it is data, not a setting."""
 
@@ -54,7 +59,7 @@ class Arguments:
         self.paths: list[PathGiven] = []
         given = dict(bound.arguments)
         self.items = [
-            {**self._argument(bound.signature.parameters[name], given[name]), "name": name}
+            {**self._safely(bound.signature.parameters[name], given[name]), "name": name}
             for name in given
         ]
         bound = bound.signature.bind(*bound.args, **bound.kwargs)
@@ -76,18 +81,27 @@ class Arguments:
                 _log.warning("the file %s is not recorded: %s", given.path, error)
         return found
 
+    def _safely(self, parameter: inspect.Parameter, thing: Any) -> dict[str, Any]:
+        """One parameter's; a call does not fail for what an object's own methods raise here."""
+        try:
+            return self._argument(parameter, thing)
+        except Exception as error:
+            _log.warning("%s is recorded without a digest: %s", parameter.name, error_name(error))
+            self._run.inputs.append({"name": parameter.name, "kind": None, "digest": None})
+            return {"is": "missing", "why": f"{parameter.name} cannot be read"}
+
     def _argument(self, parameter: inspect.Parameter, thing: Any) -> dict[str, Any]:
         """One parameter's; of *args and **kwargs each one by itself, the latter by its own name."""
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-            return self._container(thing, parameter.name)
+            return self._container(thing, parameter.name, 0)
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            return {
-                "is": "dict",
-                "items": [[key, self._item(item, key)] for key, item in thing.items()],
-            }
-        return self._item(thing, parameter.name)
+            items = [
+                [spelled(key), self._item(item, spelled(key), 0)] for key, item in thing.items()
+            ]
+            return {"is": "dict", "items": items}
+        return self._item(thing, parameter.name, 0)
 
-    def _item(self, thing: Any, name: str) -> dict[str, Any]:
+    def _item(self, thing: Any, name: str, depth: int) -> dict[str, Any]:
         if isinstance(thing, os.PathLike):
             return self._path(Path(thing), name)
         if isinstance(thing, ModelVersion):
@@ -104,7 +118,8 @@ class Arguments:
                 return found
         kind = type(thing)
         if kind in (list, tuple, dict) and 0 < len(thing) <= MAX_PARTS and canonical(thing) is None:
-            return self._container(thing, name)
+            if depth < MAX_NESTED:
+                return self._container(thing, name, depth + 1)
         return self._input(thing, name)
 
     def _is_setting(self, thing: Any) -> bool:
@@ -129,20 +144,21 @@ class Arguments:
             return {"is": "missing", "why": f"{name}: {error!s:.200}"}
 
     def _default(self, name: str, thing: Any) -> None:
-        if is_plain(thing) or self._is_setting(thing):
-            self._parameter(thing, name)
+        with contextlib.suppress(Exception):  # as in `_safely`; what makes it again is the code
+            if is_plain(thing) or self._is_setting(thing):
+                self._parameter(thing, name)
 
-    def _container(self, thing: Any, name: str) -> dict[str, Any]:
+    def _container(self, thing: Any, name: str, depth: int) -> dict[str, Any]:
         if isinstance(thing, dict):
             items = [
-                [to_json(key), self._item(item, f"{name}.{key}")]
+                [to_json(key), self._item(item, spelled(f"{name}.{key}"), depth)]
                 for key, item in thing.items()
-                if isinstance(key, (str, int, float, bool, type(None)))
+                if canonical(key) is not None and is_plain(key)
             ]
             if len(items) < len(thing):
                 return {"is": "missing", "why": f"{name} has keys that are no plain values"}
             return {"is": "dict", "items": items}
-        parts = [self._item(item, f"{name}[{index}]") for index, item in enumerate(thing)]
+        parts = [self._item(item, f"{name}[{index}]", depth) for index, item in enumerate(thing)]
         return {"is": "tuple" if type(thing) is tuple else "list", "items": parts}
 
     def _path(self, path: Path, name: str) -> dict[str, Any]:
@@ -151,7 +167,9 @@ class Arguments:
             self.paths.append(PathGiven(name, path, item.get("digest")))
             return item
         self.paths.append(PathGiven(name, path, None))
-        self._run.params[name] = str(path)
+        self._run.params[name] = spelled(str(path))
+        if spelled(str(path)) != str(path):
+            return {"is": "missing", "why": f"{name} is a path that UTF-8 cannot spell"}
         return {"is": "path", "path": str(path)}
 
     def _input(self, thing: Any, name: str) -> dict[str, Any]:
@@ -197,7 +215,7 @@ def safely_described(run: RunRecorder, thing: Any, name: str | None) -> list[dic
         return describe_data(thing, name)
     except Exception:  # as above
         kind = kind_of(thing)
-        path = str(thing) if kind == FILE else None
+        path = spelled(os.fspath(thing)) if kind == FILE else None
         return [{"name": name, "kind": kind, "digest": None, "path": path}]
 
 

@@ -19,8 +19,9 @@ ENV_SPOOL = "AUDIT_SPOOL"
 ENV_STORE = "AUDIT_STORE"
 ENV_STATE = "XDG_STATE_HOME"
 SPOOL_FOLDER = "audit-spool"
-STATE_SPOOL = Path("attestory", "spool")
-"""The spool's place in the user's state folder (XDG Base Directory Specification)."""
+STATE_FOLDER = "attestory"
+"""Ours in the user's state folder (XDG Base Directory Specification)."""
+STATE_SPOOL = "spool"
 
 Schemas = tuple[bytes, ...]
 
@@ -152,6 +153,11 @@ def spool_folder(bus: str, given: str | os.PathLike[str] | None = None) -> Path:
         return Path(named)
     if not is_kafka(bus):
         return store_folder(bus) / SPOOL_FOLDER
+    return state_folder() / STATE_SPOOL
+
+
+def state_folder() -> Path:
+    """This library's place in the user's state folder. Raises InvalidInput."""
     state = Path(os.environ.get(ENV_STATE, ""))
     if not state.is_absolute():
         try:
@@ -160,4 +166,4 @@ def spool_folder(bus: str, given: str | os.PathLike[str] | None = None) -> Path:
             raise InvalidInput(
                 f"this user has no home folder for the spool: say where with {ENV_SPOOL}"
             ) from None
-    return state / STATE_SPOOL
+    return state / STATE_FOLDER

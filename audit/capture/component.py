@@ -23,6 +23,7 @@ from audit.lineage.capsule import Capsule, Subject, capture
 from audit.lineage.code_state import code_state
 from audit.lineage.models import model_key
 from audit.lineage.run_inputs import MODEL, kind_of
+from audit.lineage.runner import words_of
 from audit.store.blobs import BlobStore
 
 P = ParamSpec("P")
@@ -184,20 +185,27 @@ class Recorded:
         run.params.update(self.settings.params)
         run.features.extend(self.settings.features)
         arguments = Arguments(run, bound)
-        capsule = self._captured()
-        run.modules = capsule.modules
-        parts = [*capsule.blobs.values(), capsule.document]
-        kept = [run.outbox.keep("the function", data) for data in parts]
-        run.function_digest = None if None in kept else kept[-1]
+        self._keep_function(run)
         run.rerun = {
             "kind": "function",
             "async": inspect.iscoroutinefunction(self.function),
             "arguments": arguments.items,
         }
-        for what in capsule.missing:
-            run.outbox.miss(what)
         run.begin(code_state(self.function.__code__))
         return Call(run, arguments, self.settings)
+
+    def _keep_function(self, run: RunRecorder) -> None:
+        try:
+            capsule = self._captured()
+        except Exception as error:  # whatever the objects that the code names raise
+            run.outbox.miss(f"the function cannot be kept: {words_of(error)}"[:1_000])
+            return
+        run.modules = capsule.modules
+        parts = [*capsule.blobs.values(), capsule.document]
+        kept = [run.outbox.keep("the function", data) for data in parts]
+        run.function_digest = None if None in kept else kept[-1]
+        for what in capsule.missing:
+            run.outbox.miss(what)
 
     def _captured(self) -> Capsule:
         """The capsule of the code as it is now; several threads may make it at once, the same."""
@@ -223,6 +231,15 @@ class Call:
 
     def returned(self, result: Any) -> None:
         """Note what came out, and run its tests. Raises FailedTest."""
+        try:
+            self._note(result)
+        except Exception as error:  # what the result's own methods raise is no failure of the call
+            if isinstance(error, AuditError) and self.run.outbox.raises:
+                raise
+            self.run.outbox.miss(f"what came out cannot be read: {words_of(error)}"[:1_000])
+        self._judge(run_tests(self._settings.after, self._arguments.named, result))
+
+    def _note(self, result: Any) -> None:
         run = self.run
         self._register(result)
         if result is not None:
@@ -230,7 +247,6 @@ class Call:
             described = safely_described(run, result, OUTPUT_NAME)
             run.outputs.extend(one for one in described if one["digest"] not in known)
         run.outputs.extend(self._arguments.made_files())
-        self._judge(run_tests(self._settings.after, self._arguments.named, result))
 
     def _register(self, result: Any) -> None:
         """The models that a training returned, unless it registered them itself."""

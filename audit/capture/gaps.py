@@ -2,11 +2,14 @@
 
 An open emitter needs none of this: it has its spool. A *gap file* lies in the spool's folder,
 ``gap-<run id>.json``: {"format": "attestory-gap-v1", "events": [EVENT, ...]}, each event in its
-JSON form. The next run that reaches the log emits them and deletes the file. A run in it has the
+JSON form. Where nothing can be written there it lies in the user's state folder, in
+``attestory/gaps/<SHA-256 of where the spool would be>``. The next run that reaches the log emits
+them and deletes the file. A run in it has the
 status ABORT and says why it was not recorded when it was made. What is true after a crash between
 the two: it is emitted again, and dropped as a duplicate.
 """
 
+import hashlib
 import json
 import logging
 import os
@@ -15,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from audit.capture.bus import spool_folder
+from audit.capture.bus import spool_folder, state_folder
 from audit.capture.emitter import Emitter
 from audit.errors import AuditError, InvalidInput
 
@@ -24,31 +27,47 @@ MAX_GAP_BYTES = 4 << 20
 """Larger gap files are not ours."""
 MAX_GAP_FILES = 1_000
 """How many are emitted at once; the others are when the next run ends."""
+_NAME_DIGITS = 32
 
 _log = logging.getLogger("audit.capture")
 
 
 def keep(bus: str, run_id: str, events: Sequence[Mapping[str, Any]]) -> Path | None:
     """Write the gap file of a run; where that fails too, say so. Never raises."""
+    problem: Exception | None = None
+    for folder in _folders(bus):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / f"gap-{run_id}.json"
+            temporary = folder / f".tmp-{secrets.token_hex(8)}"
+            temporary.write_text(json.dumps({"format": FORMAT, "events": list(events)}))
+            os.replace(temporary, path)
+            return path
+        except (OSError, ValueError, TypeError) as error:
+            problem = error
+    _log.error("run %s is recorded nowhere: %s", run_id, problem)
+    return None
+
+
+def _folders(bus: str) -> list[Path]:
+    """Where the gaps of a bus may lie, in the order in which they are tried."""
     try:
-        folder = spool_folder(bus)
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"gap-{run_id}.json"
-        temporary = folder / f".tmp-{secrets.token_hex(8)}"
-        temporary.write_text(json.dumps({"format": FORMAT, "events": list(events)}))
-        os.replace(temporary, path)
-    except (OSError, AuditError, ValueError, TypeError) as error:
-        _log.error("run %s is recorded nowhere: %s", run_id, error)
-        return None
-    return path
+        first = spool_folder(bus)
+        named = hashlib.sha256(os.fsencode(first.absolute())).hexdigest()[:_NAME_DIGITS]
+        return [first, state_folder() / "gaps" / named]
+    except (OSError, AuditError):
+        return []
 
 
 def deliver(emitter: Emitter) -> int:
     """Emit what gap files hold, and delete them; how many there were. Never raises."""
+    return sum(_deliver(emitter, folder) for folder in _folders(emitter.bus))
+
+
+def _deliver(emitter: Emitter, folder: Path) -> int:
     try:
-        folder = spool_folder(emitter.bus)
         paths = sorted(folder.glob("gap-*.json"))[:MAX_GAP_FILES]
-    except (OSError, AuditError):
+    except OSError:
         return 0
     done = []
     for path in paths:

@@ -43,7 +43,7 @@ from audit.lineage.predictions import (
     PREDICTION_ENTITY,
     REJECTED_STATUS,
 )
-from audit.lineage.runner import error_name
+from audit.lineage.runner import error_name, words_of
 from audit.lineage.served import describe, describe_fields
 from audit.store import clock_us
 
@@ -253,8 +253,7 @@ class Predictor(Generic[P, R]):
         batch: dict[str, Any] | None = None,
     ) -> None:
         """Record a failure; when that fails too, the first error still is the one that passes."""
-        words = str(error).encode("utf-8", "backslashreplace").decode()
-        text = f"{error_name(error)}: {words[:MAX_ERROR_CHARS]}"
+        text = f"{error_name(error)}: {words_of(error)[:MAX_ERROR_CHARS]}"
         try:
             call_text = self.call_text(call, None)
             outcome = wire.Outcome(ERROR_STATUS, None, latency_ns // 1_000, call_text, text)

@@ -41,7 +41,7 @@ class Outbox:
         self._what = what
         self._run_id = run_id
         self._run_type = run_type
-        self._raises = on_unavailable == "raise"
+        self.raises = target.refuses = on_unavailable == "raise"
         self._held: list[dict[str, Any]] = []
         self._problem: str | None = None
 
@@ -55,6 +55,26 @@ class Outbox:
                 return
             except NOT_REACHED as error:
                 self._refused(error)
+        self._hold(type_, data, entity_type, key, event_id)
+
+    def emit_or_hold(
+        self, type_: str, data: dict[str, Any], entity_type: str, key: str, event_id: str
+    ) -> None:
+        """As `emit`; what the log does not take at all goes into a gap file, unless asked not to.
+
+        So that it is not lost: the emitter may have been closed.
+        """
+        try:
+            self.emit(type_, data, entity_type, key, event_id)
+        except AuditError as error:
+            if self.raises:
+                raise
+            self._refused(error)
+            self._hold(type_, data, entity_type, key, event_id)
+
+    def _hold(
+        self, type_: str, data: dict[str, Any], entity_type: str, key: str, event_id: str
+    ) -> None:
         self._held.append(
             {
                 "event_id": event_id,
@@ -86,17 +106,19 @@ class Outbox:
 
     def begun(self) -> None:
         """START is out: make sure of it where that was asked for; else bring in older gaps."""
-        if self._raises:
+        if self.raises:
             self.target.emitter.flush()
         elif not self._held:
             gaps.deliver(self.target.emitter)
 
     def release(self) -> None:
         """Send what was held back, if it can be sent now."""
-        if self._held and self._reach():
-            held, self._held = self._held, []
-            for event in held:
-                self.target.emitter.emit(event)
+        try:
+            while self._held and self._reach():
+                self.target.emitter.emit(self._held[0])
+                del self._held[0]
+        except AuditError as error:
+            self._refused(error)
 
     def finish(self) -> None:
         """Seal what went out; write down what did not. Raises Unavailable where it was asked to."""
@@ -107,7 +129,7 @@ class Outbox:
         try:
             self.target.finish()
         except NOT_REACHED as problem:
-            if self._raises:
+            if self.raises:
                 raise
             _log.warning("%s waits in the spool: %s", self._what, problem)
 
@@ -117,8 +139,8 @@ class Outbox:
             return None
         try:
             return self.target.blobs.put(data)
-        except (Unavailable, LimitExceeded) as error:
-            if self._raises:
+        except (*NOT_REACHED, LimitExceeded) as error:
+            if self.raises:
                 raise
             self.miss(f"{what} was not kept: {error}")
             return None
@@ -137,7 +159,7 @@ class Outbox:
         return True
 
     def _refused(self, error: AuditError) -> None:
-        if self._raises:
+        if self.raises:
             raise error
         if self._problem is None:
             _log.error("%s is not recorded now: %s", self._what, error)

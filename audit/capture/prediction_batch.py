@@ -23,6 +23,7 @@ from audit.capture.target import Target
 from audit.errors import AuditError, InvalidInput, LimitExceeded
 from audit.event.values import Value
 from audit.lineage.batch import MAX_ROWS, Chunk, Row, row_bytes, rows_root, write_rows
+from audit.lineage.batch_cells import row_fields, row_values
 from audit.lineage.expects import MAX_VIOLATIONS, capped
 from audit.lineage.models import ModelVersion
 from audit.lineage.predictions import OK_STATUS
@@ -157,15 +158,7 @@ class _Rows:
     def __init__(self, thing: Any) -> None:
         cells = _cells(thing)
         self.chunks = cells.chunks
-        self.features = [_fields(value) for value in cells.values]
-
-
-def _fields(value: Value) -> dict[str, Value]:
-    if isinstance(value, dict):
-        return value
-    if isinstance(value, list):
-        return {f"x{index}": cell for index, cell in enumerate(value)}
-    return {"value": value}
+        self.features = [row_fields(value) for value in cells.values]
 
 
 def _cells(thing: Any) -> _Cells:
@@ -175,22 +168,8 @@ def _cells(thing: Any) -> _Cells:
         value, form = describe(part)
         size = len(part)
         found.chunks.append(Chunk(size, form))
-        if form is not None and form["is"] == "frame":
-            assert isinstance(value, dict)
-            names = [column["name"] for column in form["columns"]]
-            columns = [[value[name]] if size == 1 else value[name] for name in names]
-            found.values += [
-                dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)
-            ]
-        else:
-            # A series whose labels are texts is an object by label, in the order of the rows.
-            found.values += list(value.values()) if isinstance(value, dict) else _listed(value)
+        found.values += row_values(value, form, size)
     return found
-
-
-def _listed(value: Value) -> list[Value]:
-    assert isinstance(value, list)
-    return value
 
 
 def _parts(thing: Any) -> Iterator[Any]:

@@ -91,8 +91,9 @@ def register(
         "package": options.get("package"),
         "packages": environment(artifact.modules),
     }
-    # First the bytes, then the event: an event never names an artifact that was not kept.
-    run.target.blobs.put(artifact.data)
+    # First the bytes, then the event. Where they cannot be kept the run says that they are missing:
+    # a trained model is not lost for it, and what has this digest can be put there later.
+    run.outbox.keep(f"the model {key}", artifact.data)
     event_id = new_event_id()
     run.outbox.emit(MODEL_VERSION, said, MODEL_ENTITY, key, event_id)
     return ModelVersion(

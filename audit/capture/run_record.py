@@ -32,6 +32,8 @@ Code that is run again calls `current_run` like any other: run it inside ``with
 running(Unrecorded()) as run``; run.params, run.metrics and run.models are what it said.
 """
 
+import logging
+import os
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -40,11 +42,11 @@ from contextvars import ContextVar, Token
 from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
-from audit.capture.outbox import OnUnavailable, Outbox, compact
+from audit.capture.outbox import NOT_REACHED, OnUnavailable, Outbox, compact
 from audit.capture.registering import ModelOptions, feature_ref, register
 from audit.capture.target import Target
 from audit.capture.unrecorded import Unrecorded, checked_metric
-from audit.errors import AuditError, InvalidInput
+from audit.errors import AuditError, InvalidInput, LimitExceeded
 from audit.event.build import new_event_id
 from audit.event.values import normalize, normalize_fields
 from audit.lineage.code_state import CodeState
@@ -52,13 +54,15 @@ from audit.lineage.environment import environment, lock_text, machine
 from audit.lineage.models import ModelVersion
 from audit.lineage.records import RUN_ENTITY
 from audit.lineage.run_inputs import describe_data
-from audit.lineage.runner import error_name
+from audit.lineage.runner import error_name, words_of
 from audit.lineage.runs import ABORT, COMPLETE, FAIL, STARTED
 from audit.store.blobs import digest_of
 
 __all__ = ["About", "OnUnavailable", "RunRecorder", "Unrecorded", "current_run", "running"]
 
 MAX_ERROR_CHARS = 500
+
+_log = logging.getLogger("audit.capture")
 
 
 class About(NamedTuple):
@@ -100,6 +104,7 @@ class RunRecorder:
         self.going = False
         self._constant: dict[str, Any] = {}
         self._started_us: int | None = None
+        self._process_id: int | None = None
         self._token: Token[RunRecorder | Unrecorded | None] | None = None
 
     def param(self, name: str, value: Any) -> None:
@@ -152,15 +157,22 @@ class RunRecorder:
         return made
 
     def described(self, data: Any, name: str | None, keep: bool | None) -> list[dict[str, Any]]:
-        """The DataRefs of something, with copy and profile as the run says."""
+        """The DataRefs of something, with copy and profile as the run says.
+
+        Where those cannot be kept that is noted, unless the run was asked to raise.
+        """
         about = self.about
-        return describe_data(
-            Path(data) if isinstance(data, str) else data,
-            name,
-            profile=about.profile,
-            keep=about.keep if keep is None else keep,
-            blobs=self.target.blobs,
-        )
+        thing = Path(data) if isinstance(data, str) else data
+        keep = about.keep if keep is None else keep
+        try:
+            return describe_data(
+                thing, name, profile=about.profile, keep=keep, blobs=self.target.blobs
+            )
+        except (*NOT_REACHED, LimitExceeded) as error:
+            if self.outbox.raises:
+                raise
+            self.outbox.miss(f"no copy or profile of {name} was kept: {error}")
+            return describe_data(thing, name)
 
     def begin(self, code: CodeState) -> None:
         """The run begins: START. Raises Unavailable only where it was asked to."""
@@ -172,6 +184,7 @@ class RunRecorder:
             self.target.borrow(parent.target)
             parent_id = parent.run_id
         self._started_us = time.time_ns() // 1_000
+        self._process_id = os.getpid()
         lock = lock_text()
         self.outbox.keep("the list of packages", lock)
         self._constant = {
@@ -195,12 +208,17 @@ class RunRecorder:
                 _running.reset(self._token)
             except ValueError:  # ended in another context than it began in
                 _running.set(None)
+        if os.getpid() != self._process_id:
+            return  # a forked child left the block: the run is the parent's, and it says how it ended
         try:
             self._end(error)
-        except AuditError as problem:
-            if error is None:
+        except Exception as problem:  # whatever it is: the result of the run matters more
+            if error is not None:
+                error.add_note(f"and the failed run could not be recorded: {words_of(problem)}")
+            elif self.outbox.raises and isinstance(problem, AuditError):
                 raise
-            error.add_note(f"and the failed run could not be recorded: {problem}")
+            else:
+                _log.error("the end of run %s is not recorded: %s", self.run_id, words_of(problem))
 
     def _end(self, error: BaseException | None) -> None:
         text, lines = None, None
@@ -215,7 +233,7 @@ class RunRecorder:
         self.outbox.finish()
 
     def _emit(self, record: dict[str, Any], event_id: str) -> None:
-        self.outbox.emit(self.about.type, record, RUN_ENTITY, self.run_id, event_id)
+        self.outbox.emit_or_hold(self.about.type, record, RUN_ENTITY, self.run_id, event_id)
 
     def _record(self, status: str, said: Mapping[str, Any] | None = None) -> dict[str, Any]:
         rerun = self.rerun
@@ -276,7 +294,9 @@ def running(run: Unrecorded) -> Iterator[Unrecorded]:
 
 def status_of(error: BaseException | None) -> str:
     """How a run ended: an interrupted one was aborted, and `sys.exit(0)` is no failure."""
-    if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
+    if error is None:
+        return COMPLETE
+    if isinstance(error, SystemExit) and isinstance(error.code, int | None) and not error.code:
         return COMPLETE
     aborted = isinstance(error, (KeyboardInterrupt, GeneratorExit))
     return ABORT if aborted or type(error).__name__ == "CancelledError" else FAIL
@@ -284,8 +304,7 @@ def status_of(error: BaseException | None) -> str:
 
 def error_text(error: BaseException) -> str:
     """Type and words of an error."""
-    words = str(error).encode("utf-8", "backslashreplace").decode()
-    return f"{error_name(error)}: {words[:MAX_ERROR_CHARS]}"
+    return f"{error_name(error)}: {words_of(error)[:MAX_ERROR_CHARS]}"
 
 
 def checked_seed(seed: Any) -> int | None:

@@ -100,8 +100,8 @@ class Sealer:
         Raises the reason, with how many events wait and where, once an attempt that began after
         this call has failed; Unavailable when the time is up. A sealer that settles then syncs the
         spool and logs a line instead, and raises Unavailable only when even that fails; without
-        `again` it does so at once while the destination is known to be away, and without
-        `say_always` it logs one line for each time that it is.
+        `again` it does so at once while the destination is known to be away, or when the attempt
+        going on fails, and without `say_always` it logs one line for each time that it is.
         """
         if not self._settles:
             self._wait_until_delivered(timeout_s)
@@ -109,7 +109,7 @@ class Sealer:
         error = None if again else self.error
         if error is None:
             try:
-                self._wait_until_delivered(timeout_s)
+                self._wait_until_delivered(timeout_s, again)
                 return
             except AuditError as failure:
                 error = failure
@@ -118,12 +118,12 @@ class Sealer:
         self.backlog.sync()
         self._say(error, say_always)
 
-    def _wait_until_delivered(self, timeout_s: float | None) -> None:
+    def _wait_until_delivered(self, timeout_s: float | None, again: bool = True) -> None:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         with self.backlog.lock:
             target = self.backlog.put_count
             drain_target = self._drain_wanted
-            before = self._attempt
+            before = self._attempt if again else self._attempt - 1
             self._wanted_attempt = before + 1
             self._hurry += 1
             self._nudge.set()
@@ -168,11 +168,20 @@ class Sealer:
         """
         if timeout_s is None:
             timeout_s = self.close_s
-        self._closing = True
-        # Processes forked from this one may have ended since, with events in their spools.
-        self._drain_wanted += 1
+        with self.backlog.lock:
+            retired = self._stopping
+            self._closing = True
+            if not retired:
+                # Processes forked from this one may have ended since, with events in their spools.
+                self._drain_wanted += 1
+        if retired:
+            # Nobody held its emitter any more: the thread delivers what it can and ends by itself.
+            self._thread.join(timeout_s)
+            if self.backlog.waiting:
+                raise self._waiting_error(self.error or Unavailable("the emitter was given up"))
+            return
         try:
-            self.flush(timeout_s, again=not self.error)
+            self.flush(timeout_s, again=not self._settles and not self.error)
         finally:
             self.retire()
             if self._thread is not threading.current_thread():

@@ -34,7 +34,7 @@ SHORT = {
 @click.command()
 @click.argument("what", metavar="COMPONENT|MODEL")
 @click.option("--since", metavar="T", help="Begin of the window now. Default: 30 days before.")
-@click.option("--until", metavar="T", help="End of the window now. Default: now.")
+@click.option("--until", metavar="T", help="End of the window now. Default: now, or --as-of.")
 @click.option(
     "--baseline",
     metavar="REF|T|A..B",
@@ -47,7 +47,7 @@ SHORT = {
     "--threshold",
     type=float,
     metavar="X",
-    help="Of the distances L-infinity and Jensen-Shannon, 0 to 1. Default: 0.1.",
+    help="Of the distances (L-infinity, Jensen-Shannon, Kolmogorov-Smirnov), 0 to 1. Default: 0.1.",
 )
 @as_of_option
 @store_option

@@ -98,6 +98,10 @@ def _pairs(answer: "PredictionReplay") -> Iterator[tuple[str, str]]:
     yield "ENVIRONMENT", answer.environment
     yield "FEATURES", answer.features
     yield "OUTPUT", answer.output
+    if answer.rows is not None:
+        yield "rows", ", ".join(f"{name} {count:,}" for name, count in answer.rows.items())
+    if answer.tolerance is not None:
+        yield "tolerance", f"{answer.tolerance:g}"
     if answer.reasons:
         yield "reasons", ", ".join(answer.reasons)
     for message in answer.messages:

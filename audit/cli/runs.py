@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from audit.ledger import Ledger
     from audit.lineage.runs import Run
 
-FORMATS = ("table", "jsonl")
+FORMATS = ("table", "csv", "jsonl", "openlineage")
 COLUMNS = ("STARTED", "COMPONENT", "STATUS", "TOOK", "OWNER", "MADE", "RUN")
 DAY_US = 86_400_000_000
 
@@ -81,6 +81,8 @@ def runs(
     \b
     audit runs cleaning --at yesterday --inputs
     audit runs inference --compare evaluation
+    audit runs credit-risk --format csv         # params and metrics of each, side by side
+    audit runs --format openlineage             # for whatever reads OpenLineage events
     """
     ledger = session.ledger(store)
     if compare is not None:
@@ -104,12 +106,25 @@ def runs(
     elif form == "jsonl":
         for run in found:
             write_json_line(run.to_json())
+    elif form in ("csv", "openlineage"):
+        _export(ledger, found, form)
     elif not found:
         note("no run fits")
     elif inputs:
         _show_inputs(found)
     else:
         write_table(COLUMNS, map(_row, found), right=(3,))
+
+
+def _export(ledger: "Ledger", found: "list[Run]", form: str) -> None:
+    from audit.lineage.run_lines import csv_lines, openlineage_events
+
+    if form == "csv":
+        for line in csv_lines(found):
+            write(line)
+    else:
+        for event in openlineage_events(ledger.reader, found):
+            write_json_line(event)
 
 
 def _row(run: "Run") -> tuple[str, ...]:

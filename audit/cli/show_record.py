@@ -220,7 +220,7 @@ def _training_data(card: "ModelCard", at: int) -> str:
 def _dataset(card: "DatasetCard") -> Pairs:
     dataset = card.dataset
     yield "DATASET", f"{dataset.name}@{dataset.version}"
-    yield "CONTENT", use_text(dataset.data)
+    yield "CONTENT", use_text(dataset.data._replace(dataset=None))
     yield from _texts(
         ("QUERY", dataset.query),
         ("PURPOSE", dataset.purpose),
@@ -291,11 +291,16 @@ def _prediction(card: "PredictionCard") -> Pairs:
 
 
 def _reviews(reviews: "list[Review]") -> Pairs:
+    from audit.lineage.reviews import FLAGGING
+
     for one in reviews:
         what = one.verdict or one.message or ""
         rest = f" ({one.message})" if one.verdict and one.message else ""
         who = f" by {one.actor}" if one.actor else ""
-        yield one.kind, f"{when(one.time_us)}{who}: {what}{rest}"
+        said = f"{when(one.time_us)}{who}: {what}{rest}"
+        if one.kind not in FLAGGING:  # a verdict that was recorded is a claim, and no proof
+            said += f"; claimed by {one.source}, entry {one.record.log}/{one.record.index}"
+        yield one.kind, said
 
 
 def _texts(*pairs: tuple[str, str | None]) -> Pairs:

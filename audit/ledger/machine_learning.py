@@ -272,17 +272,19 @@ class MachineLearning:
         from audit.lineage.drift import Asked, drift
         from audit.replay.points import time_of
 
-        now_us = self.now_us()
+        now_us, cut = self.now_us(), self.cut(as_of)
+        # As of a point in the past the window ends there, and that point is in it.
+        known_us = now_us if cut.as_of_us is None or cut.in_future else cut.as_of_us + 1
         asked = Asked(
             what=what,
             since_us=None if since is None else time_of(since, now_us),
-            until_us=now_us if until is None else time_of(until, now_us),
+            until_us=known_us if until is None else time_of(until, now_us),
             baseline=baseline,
             side=side,
             by=by,
             threshold=threshold,
         )
-        return drift(self.reader, self._blobs(), asked, self.cut(as_of), now_us)
+        return drift(self.reader, self._blobs(), asked, cut, now_us)
 
     def training_set(
         self, model: str, as_of: AsOf = None, *, query: str = ""

@@ -130,6 +130,31 @@ def read_lines(data: bytes) -> list[bytes]:
     return lines
 
 
+def read_chunks(data: bytes) -> tuple[list[Chunk], list[Chunk]]:
+    """How the rows in a blob were served, and how the answers came out. Raises FormatError.
+
+    A batch that has no answers has no chunks of them.
+    """
+    rows = len(read_lines(data))
+    header = parse_json(data.partition(b"\n")[0])
+    features, output = _chunks(header.get("features")), _chunks(header.get("output"))
+    for chunks in (features, output):
+        if sum(chunk.rows for chunk in chunks) != rows and (chunks or chunks is features):
+            raise FormatError("the chunks of the batch have another number of rows than it has")
+    return features, output
+
+
+def _chunks(said: object) -> list[Chunk]:
+    found = []
+    for one in said if isinstance(said, list) else [None]:
+        rows = one.get("rows") if isinstance(one, dict) else None
+        form = one.get("form") if isinstance(one, dict) else None
+        if type(rows) is not int or rows < 0 or not isinstance(form, dict | None):
+            raise FormatError("the chunks of the batch are not as they must be")
+        found.append(Chunk(rows, form))
+    return found
+
+
 def read_row(data: bytes) -> Row:
     """What a row's bytes say. Raises FormatError."""
     if len(data) > MAX_ROW_BYTES:

@@ -45,6 +45,7 @@ __all__ = [
     "DatasetVersionRecord",
     "all_datasets",
     "check_dataset",
+    "dataset_records",
     "find_dataset",
 ]
 
@@ -57,7 +58,7 @@ class DatasetVersionRecord(NamedTuple):
     record: Record
     name: str
     version: str
-    digest: str
+    digest: str | None
     rows: int | None
     bytes: int | None
     entity_type: str | None
@@ -152,7 +153,12 @@ class CheckedDataset(NamedTuple):
 
 def all_datasets(reader: Reader, cut: Cut) -> list[DatasetVersionRecord]:
     """All dataset versions below the cut, in recorded order."""
-    found = records_of(reader, cut, DATASET_ENTITY, _TYPES)
+    return dataset_records(reader, cut)
+
+
+def dataset_records(reader: Reader, cut: Cut, key: str | None = None) -> list[DatasetVersionRecord]:
+    """All records of dataset versions, or those of NAME@VERSION, in recorded order."""
+    found = records_of(reader, cut, DATASET_ENTITY, _TYPES, key)
     return [one for one in map(_dataset, found) if one is not None]
 
 
@@ -166,8 +172,7 @@ def find_dataset(reader: Reader, ref: str, cut: Cut) -> DatasetVersionRecord:
     name, _, version = key.rpartition("@")
     if not name or not version:
         raise InvalidInput(f"{ref!r:.140} is no dataset version; write NAME@VERSION")
-    found = [_dataset(one) for one in records_of(reader, cut, DATASET_ENTITY, _TYPES, key)]
-    fits = [one for one in found if one is not None]
+    fits = dataset_records(reader, cut, key)
     if not fits:
         raise NotFound(f"there is no dataset version {key!r:.140} in {reader.address}")
     digests = dict.fromkeys(one.digest for one in fits)
@@ -210,7 +215,7 @@ def _dataset(found: Found) -> DatasetVersionRecord | None:
     """The dataset version in a record; None for one of another name than it is filed under."""
     data, event = found.data, found.record.event
     name, version, digest = text(data, "name"), text(data, "version"), text(data, "digest")
-    if name is None or version is None or digest is None or event is None:
+    if name is None or version is None or event is None:
         return None
     if event.entity_key != f"{name}@{version}" or name.startswith(FEATURES_PREFIX):
         return None

@@ -12,7 +12,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from audit.event.times import format_time
+from audit.event.times import format_time, us_of_time
 from audit.event.valuejson import to_json
 from audit.lineage.statistics import finite
 from audit.store.blobs import digest_of
@@ -121,8 +121,12 @@ class Column:
     def add(self, value: Any) -> None:
         """One value of the log. None and NaN are missing."""
         self._rows += 1
-        if value is None or (type(value) is float and value != value):
+        if value is None or value != value:
             self._missing += 1
+            return
+        if type(value) is float:  # what most values are
+            self._types["double"] = self._types.get("double", 0) + 1
+            self._add_number(value)
             return
         name = _TYPES.get(type(value), "object")
         kind = _KINDS.get(name, OTHER)
@@ -140,14 +144,16 @@ class Column:
         self._numbers += 1
         self._zeros += number == 0
         self._sum += number
-        self._minimum = min(self._minimum, number)
-        self._maximum = max(self._maximum, number)
+        if number < self._minimum:
+            self._minimum = number
+        if number > self._maximum:
+            self._maximum = number
         self._kept_of += 1
         if len(self._values) < self._limit:
             self._values.append(number)
             return
         # Algorithm R (Vitter 1985): each number so far is kept with the same probability.
-        at = self._random.randrange(self._kept_of)
+        at = int(self._random.random() * self._kept_of)
         if at < self._limit:
             self._values[at] = number
 
@@ -266,7 +272,7 @@ def category_text(value: Any) -> str:
     elif isinstance(value, bool):
         return "true" if value else "false"
     elif isinstance(value, datetime):
-        text = format_time(int(value.timestamp() * 1_000_000))
+        text = format_time(us_of_time(value))
     else:
         text = str(to_json(value))
     if len(text) <= MAX_CATEGORY_CHARS:

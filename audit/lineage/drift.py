@@ -54,7 +54,7 @@ class Asked(NamedTuple):
     `since_us`: default 30 days before `until_us`. `baseline`: default the window before of the same
     length; a REF (run/ID, model/NAME@VERSION, dataset/NAME@VERSION), A..B, or a time from which on.
     `side`: inputs, outputs or both. `by`: a feature whose values are subgroups. `threshold`: of the
-    distances L_INFINITY and JENSEN_SHANNON, default 0.1.
+    distances L_INFINITY, JENSEN_SHANNON and that of KOLMOGOROV_SMIRNOV, default 0.1.
     """
 
     what: str

@@ -57,9 +57,14 @@ def compare_evaluations(reader: Reader, a: str, b: str, cut: Cut) -> ComparedEva
     one, other = find_run(reader, a, cut), find_run(reader, b, cut)
     data = _data(one), _data(other)
     only_a, only_b = _left(*data), _left(data[1], data[0])
-    if not data[0] or not data[1]:
-        without = one if not data[0] else other
-        told = f"{without.ref} recorded no data that it read: give it with run.input"
+    unknown = [run for run, uses in ((one, data[0]), (other, data[1])) if not uses]
+    nameless = [run for run in (one, other) if _without_digest(run)]
+    if unknown or nameless:
+        told = (
+            f"{unknown[0].ref} recorded no data that it read: give it with run.input"
+            if unknown
+            else f"{nameless[0].ref} read data of which no digest is recorded"
+        )
         return ComparedEvaluations(one, other, UNKNOWN_DATA, told, {}, only_a, only_b)
     if only_a or only_b:
         named = [use.name or use.digest or "" for use in (*only_a, *only_b)]
@@ -76,6 +81,10 @@ def compare_evaluations(reader: Reader, a: str, b: str, cut: Cut) -> ComparedEva
 
 def _data(run: Run) -> list[DataUse]:
     return [use for use in run.inputs if use.digest is not None and use.kind not in (MODEL, VALUE)]
+
+
+def _without_digest(run: Run) -> bool:
+    return any(use.digest is None and use.kind not in (MODEL, VALUE) for use in run.inputs)
 
 
 def _left(uses: list[DataUse], others: list[DataUse]) -> tuple[DataUse, ...]:

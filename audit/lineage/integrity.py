@@ -3,16 +3,19 @@
 VERIFIED     a checkpoint signed by a key of the policy covers exactly this leaf at this index
 TAMPERED     the store's leaf, tree or checkpoint contradict each other; or, in a complete store, no
              checkpoint covers it, though every entry is committed together with one
-UNVERIFIED   nothing to judge by: no policy, no key of this log, no checkpoint in this excerpt
+UNVERIFIED   nothing to judge by: no policy, no key of this log, no checkpoint in this excerpt; or
+             entries before it are TAMPERED, without whose hashes nothing can be said about this one
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from audit.errors import AuditError, InvalidProof, NotFound, StoreCorrupt, Unavailable
 from audit.log.record import read_record
 from audit.store.contract import Reader
 from audit.tlog.hashing import leaf_hash
-from audit.tlog.merkle import HashSource, inclusion_proof
+from audit.tlog.keys import Verifier
+from audit.tlog.merkle import TILE_WIDTH, HashSource, inclusion_proof, tree_root
 from audit.tlog.proof import verify_inclusion
 from audit.verify.guarded import GuardedReader
 from audit.verify.policy import Policy
@@ -21,6 +24,9 @@ from audit.verify.steps_checkpoint import Refused, open_stored
 VERIFIED = "VERIFIED"
 TAMPERED = "TAMPERED"
 UNVERIFIED = "UNVERIFIED"
+
+MAX_KNOWN = 100_000
+"""How many answers a checker remembers."""
 
 
 class Integrity(NamedTuple):
@@ -42,10 +48,13 @@ def check_integrity(
     if policy is None:
         return Integrity(UNVERIFIED, "no policy says whose signatures to trust")
     guarded = GuardedReader(reader)
+    keys: Sequence[Verifier] = ()
+    origin = ""
     try:
         info = next((info for info in guarded.logs() if info.log == log), None)
         if info is None:
             return Integrity(TAMPERED, f"the store has no log {log}")
+        origin = info.origin
         keys = policy.keys_of(info.origin)
         if not keys:
             return Integrity(UNVERIFIED, f"the policy names no key of the log {info.origin}")
@@ -62,7 +71,11 @@ def check_integrity(
         proof = inclusion_proof(guarded.hashes(log, checkpoint.size), index, checkpoint.size)
         verify_inclusion(leaf_hash(leaf), index, checkpoint.size, proof, checkpoint.root)
     except InvalidProof:
-        return Integrity(TAMPERED, f"{where} is not what the signed tree head covers")
+        size = _damaged_before(guarded, log, index, origin, keys)
+        if size is None:
+            return Integrity(TAMPERED, f"{where} is not what the signed tree head covers")
+        words = f"{where} cannot be proven: entries of log {log} below {size} were changed"
+        return Integrity(UNVERIFIED, f"{words}; run audit verify")
     except NotFound as error:
         if guarded.complete:
             return Integrity(TAMPERED, f"{where} cannot be proven: {error}")
@@ -72,6 +85,34 @@ def check_integrity(
     except (StoreCorrupt, AuditError) as error:
         return Integrity(TAMPERED, f"{where}: {error}")
     return Integrity(VERIFIED, f"{where} is under the signed tree head of size {checkpoint.size}")
+
+
+def _damaged_before(
+    reader: GuardedReader, log: int, index: int, origin: str, keys: Sequence[Verifier]
+) -> int | None:
+    """The size of a signed tree head before an entry, in its tile, that the store no longer fits.
+
+    Where there is one, the entry's own proof fails whatever the entry is: its tile has no hashes of
+    its own yet, and they are made of entries that were changed. None: the entry is to blame, or
+    others that were sealed together with it.
+    """
+    found = None
+    try:
+        for stored in reader.checkpoints(log, index // TILE_WIDTH * TILE_WIDTH):
+            if stored.size > index:
+                break
+            found = stored
+        if found is None or found.size == 0:
+            return None
+        checkpoint = open_stored(found, origin, keys)
+        if isinstance(checkpoint, Refused):
+            return None
+        root = tree_root(reader.hashes(log, checkpoint.size), checkpoint.size)
+    except Unavailable:
+        raise
+    except AuditError:
+        return None
+    return None if root == checkpoint.root else checkpoint.size
 
 
 class Checker:
@@ -91,6 +132,8 @@ class Checker:
         hash_ = leaf_hash(leaf)
         known = self._known.get((log, index, hash_))
         if known is None:
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
             known = self._known[log, index, hash_] = self._check(log, index, leaf, hash_)
         return known
 

@@ -19,6 +19,7 @@ STAGE_REASONS = {
     "environment": "ENV_LOAD_ERROR",
     "code": "CODE_UNAVAILABLE",
     "features": "FEATURES_UNREADABLE",
+    "inputs": "INPUT_DIGEST_MISMATCH",
     "output": "OUTPUT_UNREADABLE",
     "raised": "RAISED",
     "time": "TIME_LIMIT",

@@ -12,9 +12,9 @@ from audit.errors import Ambiguous, InvalidInput, NotFound
 from audit.event.times import format_time
 from audit.event.types import MODEL_VERSION
 from audit.event.valuejson import fields_to_json, to_json
-from audit.lineage.dataset_card import dataset_versions
+from audit.lineage.datasets import dataset_records
 from audit.lineage.models import MODEL_ENTITY, model_key
-from audit.lineage.predictions import find_predictions
+from audit.lineage.predictions import REPLAY, find_predictions
 from audit.lineage.records import (
     DataUse,
     Found,
@@ -209,13 +209,13 @@ def _run(reader: Reader, run_id: str | None, cut: Cut) -> Run | None:
 def _training_data(reader: Reader, run: Run, cut: Cut) -> tuple[TrainingData, ...]:
     """The run's inputs; by content, so that a file's name confuses nobody."""
     by_digest: dict[str, list[str]] = {}
-    for one in dataset_versions(reader, cut):
-        if one.data.digest is not None:
-            by_digest.setdefault(one.data.digest, []).append(f"{one.name}@{one.version}")
+    for one in dataset_records(reader, cut):
+        if one.digest is not None:
+            by_digest.setdefault(one.digest, []).append(f"{one.name}@{one.version}")
     found = []
     for use in run.inputs:
         named = [use.dataset] if use.dataset is not None else []
-        same = by_digest.get(use.digest, []) if use.digest is not None else []
+        same = by_digest.get(use.identity, []) if use.identity is not None else []
         found.append(TrainingData(use, tuple(dict.fromkeys([*named, *same]))))
     return tuple(found)
 
@@ -281,10 +281,12 @@ def _package_warnings(
 
 
 def count_predictions(reader: Reader, card: ModelCard, cut: Cut) -> int:
-    """How many predictions a version made below the cut, in any role. Reads all predictions."""
+    """How many predictions a version made below the cut, replays left out. Reads all of them."""
     made = 0
     for one in find_predictions(reader, parse_query("", 0), cut):
         named = (one.model_name, one.model_version) == (card.name, card.version)
+        if one.role == REPLAY:
+            continue
         if one.problem is None and named and one.model_digest in (card.digest, None):
             made += 1 if one.batch is None else one.batch.rows
     return made

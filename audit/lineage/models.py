@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from audit.errors import Ambiguous, FormatError, InvalidInput, NotFound, UnknownSchema
 from audit.event.types import MODEL_VERSION
+from audit.lineage.in_force import target_of
 from audit.lineage.records import Named, all_named
 from audit.log.entry import Kind
 from audit.log.record import Record
@@ -135,12 +136,15 @@ def find_models(reader: Reader, name: str, version: str, cut: Cut) -> list[Found
     key = model_key(name, version)
     books = Books(reader, cut)
     found = []
+    gone = set()
     for log, size in cut.sizes.items():
         for index, leaf in reader.entity(log, MODEL_ENTITY, key, size):
             record = trusted_record(log, index, leaf)
+            gone.add(target_of(reader, record))
             model = _found(books, record, key)
             if model is not None:
                 found.append(model)
+    found = [one for one in found if (one.record.log, one.record.index) not in gone]
     return sorted(found, key=lambda model: (model.record.recorded_time_us, model.record.log))
 
 
@@ -189,6 +193,8 @@ def _found(books: Books, record: Record, key: str) -> FoundModel | None:
         return None
     name, version, digest = data.get("name"), data.get("version"), data.get("digest")
     if not isinstance(name, str) or not isinstance(version, str) or not isinstance(digest, str):
+        return None
+    if f"{name}@{version}" != key:
         return None
     artifact_bytes, run_id = data.get("artifact_bytes"), data.get("run_id")
     packages = data.get("packages")

@@ -19,6 +19,7 @@ from audit.lineage.distributions import (
     Distribution,
     category_text,
 )
+from audit.lineage.in_force import target_of
 from audit.lineage.predictions import (
     ANSWER_ROLES,
     OK_STATUS,
@@ -30,6 +31,7 @@ from audit.lineage.records import Named
 from audit.log.record import Record
 from audit.replay.books import Books
 from audit.replay.events import events
+from audit.replay.fold import Position
 from audit.replay.points import Cut
 from audit.replay.query import Query
 from audit.store.blobs import BlobStore
@@ -246,7 +248,7 @@ def _observe(window: _Window, blobs: BlobStore, prediction: Prediction, time_us:
     window.count_definitions(prediction)
     if prediction.batch is not None:
         try:
-            for row in rows_of(blobs, prediction):
+            for row in list(rows_of(blobs, prediction)):  # all of them, or none
                 outputs = output_columns(row.output) if row.output is not None else {}
                 decision = _decision(outputs, prediction.threshold)
                 answer = _Answer(_single(row.features), outputs, row.output is not None, decision)
@@ -262,15 +264,17 @@ def _observe(window: _Window, blobs: BlobStore, prediction: Prediction, time_us:
 
 def _in_force(reader: Reader, cut: Cut) -> Iterator[tuple[Record, int]]:
     """Predictions that nothing superseded, newest first, each with its own time."""
-    only = {"type": frozenset((PREDICTION,)), "entity": frozenset((PREDICTION_ENTITY,))}
-    gone: set[tuple[str, str]] = set()
+    only = {"entity": frozenset((PREDICTION_ENTITY,))}
+    gone: set[Position] = set()
     for record in events(reader, Query(only, {}, (), ()), cut, newest_first=True):
         event = record.event
         if event is None:
             continue
         if event.supersedes is not None:
-            gone.add((event.source, event.supersedes))
-        if (event.source, event.event_id) in gone:
+            target = target_of(reader, record)
+            if target is not None:
+                gone.add(target)
+        if event.type != PREDICTION or (record.log, record.index) in gone:
             continue
         valid_us = event.valid_time_us
         yield record, record.recorded_time_us if valid_us is None else valid_us

@@ -16,6 +16,7 @@ from audit.lineage.predictions import (
 from audit.lineage.records import Found, moment, text, walk
 from audit.lineage.reviews import Review, find_reviews
 from audit.replay.books import Books
+from audit.replay.fold import Position
 from audit.replay.points import Cut
 from audit.store.contract import Reader
 
@@ -92,11 +93,13 @@ def prediction_card(reader: Reader, prediction_id: str, cut: Cut) -> PredictionC
 def _about(reader: Reader, cut: Cut, prediction: Prediction) -> Iterator[Found]:
     """Predictions and truths of the same key, and truths recorded under the prediction's id."""
     books, own = Books(reader, cut), prediction.prediction_id
-    same = walk(reader, books, cut, PREDICTION_ENTITY, _BESIDE_TYPES, prediction.key)
-    yield from islice(same, MAX_BESIDE)
+    gone: set[Position] = set()
+    same = walk(reader, books, cut, PREDICTION_ENTITY, _BESIDE_TYPES, prediction.key, gone)
+    found = list(islice(same, MAX_BESIDE))
     if prediction.key != own:
-        named = walk(reader, books, cut, PREDICTION_ENTITY, _TRUTH_TYPES, own)
-        yield from islice(named, MAX_BESIDE)
+        named = walk(reader, books, cut, PREDICTION_ENTITY, _TRUTH_TYPES, own, gone)
+        found += islice(named, MAX_BESIDE)
+    return (one for one in found if (one.record.log, one.record.index) not in gone)
 
 
 def _beside(prediction: Prediction) -> Callable[[Found], Beside | None]:

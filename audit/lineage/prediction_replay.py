@@ -24,6 +24,7 @@ from typing import Any
 
 from audit.errors import InvalidInput, StoreCorrupt
 from audit.event.values import normalize
+from audit.lineage.batch_replay import judge_batch
 from audit.lineage.compare import DIVERGED
 from audit.lineage.integrity import TAMPERED, VERIFIED, Integrity
 from audit.lineage.judging import agree, by_chance, judge, with_environment
@@ -109,7 +110,7 @@ def run_alone(prepared: Prepared, time_limit_s: float) -> PredictionReplay:
     # 5 run
     reply = rerun(prepared.request, time_limit_s)
     # 6 compare
-    answer = judge(prepared.answer, reply)
+    answer = judged(prepared, reply)
     again: Reply | None = None
     if answer.output == DIVERGED:
         again = rerun(prepared.request, time_limit_s)
@@ -117,6 +118,13 @@ def run_alone(prepared: Prepared, time_limit_s: float) -> PredictionReplay:
             answer = by_chance(answer, prepared.request.capsule, prepared.seeded)
     # 7 environment
     return with_environment(answer, reply)
+
+
+def judged(prepared: Prepared, reply: Reply) -> PredictionReplay:
+    """The verdict on what came out; of a batch row by row."""
+    if prepared.rows is not None:
+        return judge_batch(prepared.answer, reply, prepared.rows.data)
+    return judge(prepared.answer, reply)
 
 
 def judged_at_once(prediction: Prediction, integrity: Integrity) -> PredictionReplay | None:

@@ -185,7 +185,7 @@ def _other(series: Any, at: Any, limits: Limits, name_of: _Name) -> _Column:
         every = numpy.arange(len(picked))
         found = _numeric(picked, moments, every, limits, name_of)
         found |= {"type": type_, "missing": column["missing"] + moments.nans}
-        if found["categories"]:
+        if found.get("categories"):
             found |= _categories(_finite(pandas.Series(numbers)), limits, name_of)
         return found
     if type_ in _TIMES:

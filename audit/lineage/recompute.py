@@ -70,11 +70,13 @@ def recompute(replayer: Replayer, prediction: Prediction, time_limit_s: float) -
     if not sets:
         return Recomputed(AS_SERVED_ONLY)
     differences: list[FeatureDifference] = []
+    names: set[str] = set()
     try:
         if len(sets) > MAX_FEATURE_SETS:
             raise _Cannot(None, f"it names more than {MAX_FEATURE_SETS} feature definitions")
         for one in sets:
             made = _made(replayer, one, time_limit_s)
+            names.update(one.names or made)
             differences += _compared(one, prediction, made)
     except _Cannot as cannot:
         reasons = () if cannot.reason is None else (cannot.reason,)
@@ -85,7 +87,22 @@ def recompute(replayer: Replayer, prediction: Prediction, time_limit_s: float) -
             for one in differences[:5]
         )
         return Recomputed(RECOMPUTED_DIFFERENT, tuple(differences), (), (listed,))
-    return Recomputed(RECOMPUTED_IDENTICAL)
+    if not names:
+        return Recomputed(AS_SERVED_ONLY, (), (), ("its feature definitions make no feature",))
+    return Recomputed(RECOMPUTED_IDENTICAL, (), (), _only_served(prediction, names))
+
+
+def _only_served(prediction: Prediction, names: set[str]) -> tuple[str, ...]:
+    """A sentence that names the features which no definition made, where there are any."""
+    served = prediction.features
+    if not names.issubset(served):
+        return ()  # they are in one of several arguments
+    others = [name for name in served if name not in names]
+    if not others:
+        return ()
+    listed = ", ".join(f"{name:.80}" for name in others[:10])
+    more = "" if len(others) <= 10 else f" and {len(others) - 10} more"
+    return (f"no definition made {listed}{more}: known as served only",)
 
 
 def _made(replayer: Replayer, one: FeatureSet, time_limit_s: float) -> Mapping[str, Value]:
@@ -165,7 +182,13 @@ def _frame(reader: Reader, one: FeatureSet, use: DataUse) -> tuple[str, str, byt
         raise
     except AuditError as error:
         raise _Cannot(None, f"{name} cannot be replayed: {error}") from None
-    if use.digest is None or not has_digest(frame, use.digest):
+    try:
+        same = use.digest is not None and has_digest(frame, use.digest)
+    except Unavailable:
+        raise
+    except AuditError as error:
+        raise _Cannot(None, f"{name} cannot be known by its digest: {error}") from None
+    if use.digest is None or not same:
         raise _Cannot(
             "DATA_DIFFERENT",
             f"DATA_DIFFERENT: {name} at the recorded point is not what {_name(one)} read",

@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 
 from audit.errors import FormatError, StoreCorrupt, UnknownSchema
 from audit.event.times import MAX_TIME_US, MIN_TIME_US
+from audit.lineage.in_force import target_of
 from audit.log.entry import Kind
 from audit.log.record import Record
 from audit.replay.books import Books
+from audit.replay.fold import Position
 from audit.replay.points import Cut
 from audit.replay.trusted import trusted_record
 from audit.store.contract import Reader
@@ -21,6 +23,8 @@ RUN_ENTITY = "run"
 DATASET_ENTITY = "dataset"
 FEATURES_PREFIX = "features/"
 """A feature definition is about dataset/features/NAME@VERSION; names of datasets have no slash."""
+MAX_POINTS = 1_000
+"""Logs that one thing was read from, as far as they are read."""
 
 
 class Found(NamedTuple):
@@ -74,26 +78,24 @@ class DataUse(NamedTuple):
     profile_digest: str | None = None
     columns: Mapping[str, Any] = {}  # never written to
 
+    @property
+    def identity(self) -> str | None:
+        """The digest, where equal content says that it is the same thing.
+
+        The number 0.5 or a table without rows are everywhere the same: they link nothing.
+        """
+        return None if self.kind == "value" or self.rows == 0 else self.digest
+
 
 def records_of(
     reader: Reader, cut: Cut, entity_type: str, types: frozenset[str], key: str | None = None
 ) -> list[Found]:
     """The records of these types about an entity (of one key, or of all), in recorded order."""
-    books = Books(reader, cut)
-    found = list(walk(reader, books, cut, entity_type, types, key))
-    gone = {
-        (one.record.event.source, one.record.event.supersedes)
-        for one in found
-        if one.record.event is not None and one.record.event.supersedes is not None
-    }
+    gone: set[Position] = set()
+    found = list(walk(reader, Books(reader, cut), cut, entity_type, types, key, gone))
     if not gone:
         return found
-    return [
-        one
-        for one in found
-        if one.record.event is not None
-        and (one.record.event.source, one.record.event.event_id) not in gone
-    ]
+    return [one for one in found if (one.record.log, one.record.index) not in gone]
 
 
 def walk(
@@ -103,10 +105,14 @@ def walk(
     entity_type: str,
     types: frozenset[str],
     key: str | None = None,
+    gone: set[Position] | None = None,
 ) -> Iterator[Found]:
-    """As `records_of`, one after the other, superseded ones included: for those that are many."""
+    """As `records_of`, one after the other, superseded ones included: for those that are many.
+
+    `gone` gathers the entries that were superseded by anything about the entity.
+    """
     streams = [
-        _of_log(reader, books, log, size, entity_type, types, key)
+        _of_log(reader, books, log, size, entity_type, types, key, gone)
         for log, size in cut.sizes.items()
         if size
     ]
@@ -121,6 +127,7 @@ def _of_log(
     entity_type: str,
     types: frozenset[str],
     key: str | None,
+    gone: set[Position] | None,
 ) -> Iterator[Found]:
     for index, leaf in reader.entity(log, entity_type, key, size):
         record = trusted_record(log, index, leaf)
@@ -129,6 +136,10 @@ def _of_log(
             raise StoreCorrupt(f"entry {log}/{index} is about something else than the index says")
         if key is not None and event.entity_key != key:
             raise StoreCorrupt(f"entry {log}/{index} is about something else than the index says")
+        if gone is not None and event.supersedes is not None:
+            target = target_of(reader, record)
+            if target is not None:
+                gone.add(target)
         if event.type not in types or record.entry.kind is not Kind.EVENT:
             continue
         try:
@@ -191,7 +202,7 @@ def log_points(data: Mapping[str, Any]) -> tuple[LogPoint, ...]:
     """The field `logs`, or origin, size and root_hash as model_run.v1 has them."""
     given = items(data, "logs") or ([data] if "origin" in data else [])
     points = []
-    for one in given:
+    for one in given[:MAX_POINTS]:
         if not isinstance(one, dict):
             continue
         origin, size, root_hash = text(one, "origin"), number(one, "size"), one.get("root_hash")
@@ -231,8 +242,17 @@ def data_uses(data: Mapping[str, Any], name: str) -> tuple[DataUse, ...]:
         if one is None:
             continue
         last = found[-1] if found else None
-        if last is not None and last._replace(logs=()) == one._replace(logs=()) and one.logs:
+        if last is not None and _is_part_of(one, last):
             found[-1] = last._replace(logs=(*last.logs, *one.logs))
         else:
             found.append(one)
     return tuple(found)
+
+
+def _is_part_of(one: DataUse, last: DataUse) -> bool:
+    """Whether a reference is the one before it, in a further log: not at another point of one."""
+    if not one.logs or len(last.logs) + len(one.logs) > MAX_POINTS:
+        return False
+    if last._replace(logs=()) != one._replace(logs=()):
+        return False
+    return {point.origin for point in last.logs}.isdisjoint(point.origin for point in one.logs)

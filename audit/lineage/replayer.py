@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from audit.errors import FormatError, InvalidInput, NotFound, StoreCorrupt, UnknownSchema
 from audit.event.values import Value
+from audit.lineage.batch_replay import Rows, rows_for
 from audit.lineage.capsules import Kept, kept_capsule
 from audit.lineage.integrity import TAMPERED, VERIFIED, Checker, Integrity, worst
 from audit.lineage.models import FoundModel, find_models
@@ -48,6 +49,8 @@ class Prepared:
     request: Request | None = None
     seeded: bool = False
     kept: Kept | None = None
+    corrupt: Integrity | None = None
+    rows: Rows | None = None
     reasons: list[str] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
 
@@ -89,6 +92,8 @@ class Replayer:
         features = self._features(prediction)
         model = self._model(prediction, found)
         all_ = [integrity]
+        if found.corrupt is not None:
+            all_.append(found.corrupt)
         if model is not None:
             at = model.record
             all_.append(self.checker.check(at.log, at.index, at.leaf))
@@ -113,27 +118,37 @@ class Replayer:
             found.messages.append("the input was rejected, and no model was run")
             return _said(found)
         if prediction.batch is not None:
-            found.reasons.append("BATCH")
-            found.messages.append("it stands for many rows; a batch is not run again yet")
-            return _said(found)
+            self._take_rows(prediction, found)
         call = prediction.call or {}
         digest = (prediction.model_digest or "") if model is None else model.digest
         kind = str(call.get("format")) if model is None else model.format
         artifact = self._artifact(digest)
         kept = self._capsule(prediction)
         self._say(found, artifact, kept)
+        rows = found.rows
         if not may_run or kept.problem is not None or artifact.reason is not None:
+            return _said(found)
+        if rows is not None and rows.reason is not None:
             return _said(found)
         name = prediction.model_name if model is None else model.name
         version = (prediction.model_version or "") if model is None else model.version
         data = {**kept.blobs, digest: artifact.data}
+        if rows is not None and prediction.batch is not None:
+            data[prediction.batch.digest] = rows.data
         capsule = dict(kept.capsule)
         found.kept = kept
         found.seeded = prediction.seed is not None or self._run_has_seed(model)
         found.request = Request(
-            capsule, features, call, name, version, digest, kind, data, prediction.seed
-        )
+            capsule, features, call, name, version, digest, kind, data, prediction.seed,
+            batch=None if prediction.batch is None else prediction.batch.digest,
+        )  # fmt: skip
         return _said(found)
+
+    def _take_rows(self, prediction: Prediction, found: Prepared) -> None:
+        rows = found.rows = rows_for(self.blobs, prediction)
+        if rows.reason is not None:
+            found.reasons.append(rows.reason)
+            found.messages.append(rows.message)
 
     def _say(self, found: Prepared, artifact: Artifact, kept: Kept) -> None:
         """Answers about model and code, with what is missing."""
@@ -180,11 +195,15 @@ class Replayer:
                 self._models[key] = find_models(self.reader, *key, self.cut)
             except InvalidInput:
                 self._models[key] = []  # a name or version that no registered model can have
+            except StoreCorrupt as error:
+                found.corrupt = Integrity(TAMPERED, str(error))
+                return None
         same = [model for model in self._models[key] if model.digest == prediction.model_digest]
         if not same:
             found.reasons.append("LOG_GAP")
             found.messages.append("the log has no model.version with this name, version and digest")
-        return same[-1] if same else None
+        # The first: what is said about the same artifact later (a wider tolerance) changes nothing.
+        return same[0] if same else None
 
     def _tolerance_of(self, model: FoundModel | None) -> float | None:
         if self._tolerance is not None or model is None:
@@ -208,7 +227,7 @@ class Replayer:
         if run_id not in self._seeds:
             try:
                 self._seeds[run_id] = find_run(self.reader, run_id, self.cut).seed is not None
-            except InvalidInput:
+            except (InvalidInput, StoreCorrupt):
                 self._seeds[run_id] = False
         return self._seeds[run_id]
 

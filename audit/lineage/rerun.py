@@ -32,6 +32,8 @@ TIME_LIMIT_OF_MANY_S = 3_600
 """How long one process may take for all its calls; each by itself is limited as one replay is."""
 MAX_CALLS = 1_000
 """How many calls one process is given."""
+MAX_HANGS = 20
+"""After so many calls of a function that did not end in time the rest are not begun."""
 MAX_REPLY_BYTES = 16 << 20
 MAX_SHOWN_CHARS = 500
 """How much of what the process printed is shown when it died."""
@@ -45,7 +47,8 @@ class Request(NamedTuple):
     """What to run: all of it recorded, and every blob already checked against its digest.
 
     `seed`: set before the call. `frames`: for a feature definition, dataset -> digest of a data
-    frame among the blobs that this process pickled itself.
+    frame among the blobs that this process pickled itself. `batch`: the digest of the rows among the
+    blobs; they are the features.
     """
 
     capsule: dict[str, Any]
@@ -58,6 +61,7 @@ class Request(NamedTuple):
     blobs: Mapping[str, bytes]
     seed: int | None = None
     frames: Mapping[str, str] | None = None
+    batch: str | None = None
 
 
 class Reply(NamedTuple):
@@ -85,9 +89,14 @@ def rerun_many(requests: Sequence[Request], time_limit_s: float = TIME_LIMIT_S) 
     Raises Unavailable only when no process can be started.
     """
     replies: list[Reply] = []
+    hangs = 0
     while len(replies) < len(requests):
+        if hangs >= MAX_HANGS:
+            words = f"it was not begun, as {hangs} other calls of this code did not end in time"
+            return replies + [stopped("time", words)] * (len(requests) - len(replies))
         some = requests[len(replies) : len(replies) + MAX_CALLS]
         replies.extend(_in_one_process(some, time_limit_s))
+        hangs += replies[-1].stage == "time"
     return replies
 
 
@@ -98,7 +107,8 @@ def _in_one_process(requests: Sequence[Request], time_limit_s: float) -> list[Re
     runner.write_message(message, header, blobs)
     root = str(Path(runner.__file__).resolve().parents[2])
     command = [sys.executable, "-I", str(Path(runner.__file__).resolve()), root]
-    with tempfile.TemporaryDirectory(prefix="replay-") as folder:
+    # Something that got away from `end` may still write there: that is no reason to fail.
+    with tempfile.TemporaryDirectory(prefix="replay-", ignore_cleanup_errors=True) as folder:
         work = Path(folder, "work")
         work.mkdir()
         with open(Path(folder, "reply"), "w+b") as reply, open(Path(folder, "said"), "w+b") as said:
@@ -109,7 +119,7 @@ def _in_one_process(requests: Sequence[Request], time_limit_s: float) -> list[Re
             finally:
                 end(process)
             replies = _parse(reply, len(requests))
-            if len(replies) < len(requests):
+            if len(replies) < len(requests) and not (replies and late == _ALL_TOOK_LONG):
                 replies.append(late or _died(said, process.returncode))
             return replies
 
@@ -158,8 +168,10 @@ def _wait(
         size_bytes = os.fstat(reply.fileno()).st_size
         if many and size_bytes > seen_bytes:
             seen_bytes, last = size_bytes, now
-        if now >= last + time_limit_s or now >= begin + TIME_LIMIT_OF_MANY_S:
+        if now >= last + time_limit_s:
             return stopped("time", f"not done within {time_limit_s:g} s")
+        if many and now >= begin + TIME_LIMIT_OF_MANY_S:
+            return _ALL_TOOK_LONG
 
 
 def _kept_variables() -> dict[str, str]:
@@ -194,6 +206,7 @@ def _framed(requests: Sequence[Request]) -> tuple[dict[str, Any], tuple[bytes, .
                 "call": dict(request.call),
                 "seed": request.seed,
                 "frames": None if request.frames is None else dict(request.frames),
+                "batch": request.batch,
             }
             for request in requests
         ],
@@ -216,16 +229,24 @@ def _parse(reply: BinaryIO, count: int) -> list[Reply]:
             break
         try:
             found.append(_reply(json.loads(data)))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (
+            ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError,
+        ):  # fmt: skip
             break
     return found
 
 
 def _reply(header: Any) -> Reply:
-    stage, environment = str(header["stage"]), dict(header["environment"])
+    stage = str(header["stage"])
+    environment = {str(name): str(said) for name, said in dict(header["environment"]).items()}
     if stage != "done":
         return Reply(stage, None, str(header["error"]), str(header["message"]), environment)
     form: Form = header["form"]
+    if not isinstance(form, dict | None):
+        raise TypeError("a form is an object or null")
+    if "rows" in header:
+        answers = [from_json(one) for one in header["rows"]]
+        return Reply(stage, Served(answers, form), "", "", environment)
     return Reply(stage, Served(from_json(header["value"]), form), "", "", environment)
 
 
@@ -244,3 +265,7 @@ def said_text(said: BinaryIO) -> str:
 def stopped(stage: str, message: str) -> Reply:
     """A reply without an output."""
     return Reply(stage, None, "", message, {})
+
+
+_ALL_TOOK_LONG = stopped("time", f"the calls before it took {TIME_LIMIT_OF_MANY_S:g} s")
+"""The call at hand is not to blame, unless it was the first."""

@@ -25,7 +25,11 @@ FLAGGING = (FLAG, UNFLAG)
 
 
 class Review(NamedTuple):
-    """One thing that was said about `ref`. `kind`: FLAG, UNFLAG, REPLAY, COMPARISON or NOTE."""
+    """One thing that was said about `ref`. `kind`: FLAG, UNFLAG, REPLAY, COMPARISON or NOTE.
+
+    Whoever can write records can say anything, a verdict too: it is known by `source`, as its event
+    says, and by where it is in the log. Nothing of it is checked here.
+    """
 
     record: Record
     ref: str
@@ -33,6 +37,7 @@ class Review(NamedTuple):
     verdict: str | None
     message: str | None
     actor: str | None
+    source: str = ""
 
     @property
     def time_us(self) -> int:
@@ -47,6 +52,7 @@ class Review(NamedTuple):
             "verdict": self.verdict,
             "message": self.message,
             "actor": self.actor,
+            "source": self.source,
             "log": self.record.log,
             "index": self.record.index,
             "recorded_time": format_time(self.time_us),
@@ -84,7 +90,7 @@ def _review(found: Found) -> Review | None:
     if event is None or ref is None or kind is None or event.entity_key != ref:
         return None
     verdict, message = text(found.data, "verdict"), text(found.data, "message")
-    return Review(found.record, ref, kind, verdict, message, event.actor)
+    return Review(found.record, ref, kind, verdict, message, event.actor, event.source)
 
 
 def flagged(reader: Reader, cut: Cut) -> list[Flagged]:

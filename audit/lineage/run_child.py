@@ -4,19 +4,22 @@ Started by audit.lineage.run_rerun as
 
     python -I run_child.py ROOT function           one request on standard input, one reply
     python -I run_child.py ROOT script FILE ARG... the script, as __main__
+    python -I run_child.py ROOT script-online ...  likewise, its ledger is behind a network
 
 ROOT is where the package audit is. Request and reply are framed as in audit.lineage.runner; the
 request's header is {"capsule", "model", "blobs", "arguments": [ARGUMENT, ...], "seed", "async",
 "training", "environment"}; ARGUMENT is as the field ``rerun`` of a run has it, with the digest of
 the bytes to make it of as "blob" (and "pickled", where the caller itself pickled a frame).
 The reply: {"stage", "environment", "error", "message"}; for "done" also "outputs" (digests),
-"models" (digests) and "metrics".
+"models" (digests), "metrics", and "inputs": digests of what it was given or said that it read. An
+argument that is not what its digest says is stage "inputs".
 
 The guards (no network, no large files, no database to write to outside of the folder) stop
 accidents, not an attacker: what runs is decided by the caller, by the ledger's signatures.
 """
 
 import asyncio
+import contextlib
 import importlib
 import inspect
 import os
@@ -31,8 +34,8 @@ def main() -> None:
     """Do what the command line says."""
     root, kind = sys.argv[1:3]
     sys.path.append(root)
-    if kind == "script":
-        _guard()
+    if kind in ("script", "script-online"):
+        _guard(network=kind == "script-online")
         script = sys.argv[3]
         sys.argv = [script, *sys.argv[4:]]
         sys.path.insert(0, str(Path(script).parent))
@@ -45,12 +48,13 @@ def main() -> None:
     header, blobs = runner.read_request(sys.stdin.buffer)
     _guard()
     runner.write_message(replies, _answer(header, blobs))
+    runner.leave()
 
 
-def _guard() -> None:
+def _guard(network: bool = False) -> None:
     from audit.lineage import runner
 
-    runner.guard()
+    runner.guard(network)
     here = Path.cwd().resolve()
 
     def refuse(event: str, arguments: Any) -> None:
@@ -96,6 +100,8 @@ def _run(header: dict[str, Any], blobs: dict[str, bytes]) -> dict[str, Any]:
         bound.arguments.update(
             {name: made[name] for name in inspect.signature(function).parameters if name in made}
         )
+    except runner.Stopped:
+        raise
     except Exception as error:
         raise runner.Stopped("features") from error
     # By name, as what is captured lies below the floor of what captures; the code that is run
@@ -108,6 +114,13 @@ def _run(header: dict[str, Any], blobs: dict[str, bytes]) -> dict[str, Any]:
         def __init__(self) -> None:
             super().__init__()
             self.outputs: list[Any] = []
+            self.inputs = _given(header["arguments"])
+
+        def input(self, data: Any, name: str | None = None, **_: Any) -> str:
+            with contextlib.suppress(Exception):  # a file of then is not here now
+                thing = Path(data) if isinstance(data, str) else data
+                self.inputs += _digests(thing)
+            return ""
 
         def output(self, data: Any, name: str | None = None, **_: Any) -> str:
             self.outputs.append(data)
@@ -150,7 +163,25 @@ def _made(
         digest = _file_digest(path)
         if digest is not None and digest != before:
             outputs.append(digest)
-    return {"outputs": outputs, "models": digests, "metrics": run.metrics}
+    from audit.event.valuejson import fields_to_json
+
+    metrics = fields_to_json(run.metrics)
+    return {"outputs": outputs, "models": digests, "metrics": metrics, "inputs": run.inputs}
+
+
+def _given(arguments: list[dict[str, Any]]) -> list[str]:
+    """The digests of the data and models among the arguments."""
+    found: list[str] = []
+    waiting = list(arguments)
+    while waiting:
+        one = waiting.pop()
+        if one["is"] in ("input", "version"):
+            found.append(str(one["digest"]))
+        elif one["is"] in ("tuple", "list"):
+            waiting.extend(one["items"])
+        elif one["is"] == "dict":
+            waiting.extend(item for _, item in one["items"])
+    return found
 
 
 def _file_digest(path: Path) -> str | None:
@@ -208,10 +239,27 @@ def _input(one: dict[str, Any], blobs: dict[str, bytes]) -> Any:
     if one["kind"] == "file":
         path = Path(Path(one.get("name") or "input").name or "input")
         path.write_bytes(data)
+        _check_is(one, path, data)
         return path
     made_here = one.get("pickled") is True
     thing = pickle.loads(data) if made_here else read_kept(one["kind"], data, trusted=True)
-    return thing.iloc[:, 0] if one.get("series") and hasattr(thing, "iloc") else thing
+    if one.get("series") and getattr(thing, "ndim", 1) == 2:
+        thing = thing.iloc[:, 0]
+    _check_is(one, thing, data)
+    return thing
+
+
+def _check_is(one: dict[str, Any], thing: Any, data: bytes) -> None:
+    """Raise Stopped unless an argument is what its digest says: the record names its copy apart.
+
+    What is known by its pickle may be pickled to other bytes now: there the copy's digest counts.
+    """
+    from audit.lineage import runner
+    from audit.store.blobs import digest_of
+
+    if one["digest"] != digest_of(data) and one["digest"] not in _digests(thing):
+        words = f"the copy of {one.get('name')} is not the input that was recorded"
+        raise runner.Stopped("inputs", words)
 
 
 if __name__ == "__main__":

@@ -105,6 +105,13 @@ def canonical(thing: Any) -> str | None:
         return None
 
 
+def spelled(text: str | bytes) -> str:
+    """A text as UTF-8 can spell it: the names of files may be any bytes."""
+    if isinstance(text, bytes):
+        return text.decode("utf-8", "backslashreplace")
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def file_digest(path: "str | os.PathLike[str]") -> str:
     """SHA-256 of a file. Raises NotFound, Unavailable."""
     import hashlib
@@ -164,7 +171,7 @@ def _described(thing: Any, name: str | None) -> tuple[dict[str, Any], Any]:
         reference |= {"digest": digest_of(thing), "bytes": len(thing)}
     elif kind == FILE:
         path = Path(thing)
-        reference |= {"digest": file_digest(path), "path": str(path)}
+        reference |= {"digest": file_digest(path), "path": spelled(str(path))}
         reference["bytes"] = path.stat().st_size
     elif isinstance(thing, ModelVersion):
         reference |= {"digest": thing.digest, "blob_digest": thing.digest}

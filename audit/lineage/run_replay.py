@@ -15,16 +15,18 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from audit.errors import InvalidInput
+from audit.errors import FormatError, InvalidInput, NotFound, StoreCorrupt
 from audit.event.valuejson import parse_json, to_json
 from audit.lineage.capsules import kept_capsule
 from audit.lineage.compare import DIVERGED, IDENTICAL, WITHIN_TOLERANCE, bits
 from audit.lineage.environment import differences
 from audit.lineage.integrity import TAMPERED, VERIFIED, check_integrity
 from audit.lineage.judging import STAGE_REASONS, imports_random, uses_random_numbers
+from audit.lineage.records import RUN_ENTITY, records_of
 from audit.lineage.run_rerun import (
     RUN_TIME_LIMIT_S,
     CannotRun,
@@ -33,7 +35,7 @@ from audit.lineage.run_rerun import (
     run_function,
     run_script,
 )
-from audit.lineage.runs import COMPLETE, STARTED, Run, find_run
+from audit.lineage.runs import COMPLETE, RUN_TYPES, STARTED, Run, find_run
 from audit.lineage.verdict import MATCHES, NOT_REPRODUCIBLE
 from audit.replay.points import Cut
 from audit.store.blobs import BlobStore
@@ -43,6 +45,8 @@ from audit.verify.policy import Policy
 METRIC_TOLERANCE = 1e-6
 """How far metrics may differ, relatively or absolutely, when no tolerance is given."""
 MAX_RERUN_CHARS = 1 << 20
+SEVERAL_ENDS = "SEVERAL_ENDS"
+"""Several records tell how the run ended, and none takes the place of another."""
 _INPUT_ANSWERS = {
     "INPUT_MISSING": "UNAVAILABLE",
     "LOG_GAP": "UNAVAILABLE",
@@ -86,7 +90,8 @@ class RunReplay:
     @property
     def ok(self) -> bool:
         """True when the record is verified and the same came out, or nearly."""
-        return self.integrity == VERIFIED and self.output in (IDENTICAL, WITHIN_TOLERANCE)
+        same = self.output in (IDENTICAL, WITHIN_TOLERANCE)
+        return self.integrity == VERIFIED and same and SEVERAL_ENDS not in self.reasons
 
     @property
     def exit_code(self) -> int:
@@ -140,6 +145,8 @@ def replay_run(
     Raises NotFound when there is no such run, Unavailable; all else is in the answer.
     """
     # 1 find
+    if not 0 <= tolerance < float("inf"):
+        raise InvalidInput("a tolerance is a number of 0 or more")
     run = find_run(reader, run_id, cut)
     # 2 integrity
     at = run.record
@@ -152,6 +159,10 @@ def replay_run(
     if integrity.answer != VERIFIED and not run_unverified:
         words = "nothing was run, as nobody vouches for the recorded code"
         return _with(answer, "RECORD_UNVERIFIED", words)
+    ends = _ends(reader, run, cut)
+    if len(ends) > 1:
+        words = f"{', '.join(ends[:10])} all tell how it ended; this is about the last of them"
+        answer = _with(answer, SEVERAL_ENDS, words)
     if run.status == STARTED:
         return _with(answer, "RUN_NOT_ENDED", "its end is not recorded: nothing to compare with")
     rerun = _rerun_of(run)
@@ -178,6 +189,16 @@ def replay_run(
         answer = _by_chance(answer, blobs, run)
     # 5 environment
     return _with_environment(answer, run, made)
+
+
+def _ends(reader: Reader, run: Run, cut: Cut) -> list[str]:
+    """The entries that tell how a run ended: of an honest run one."""
+    found = records_of(reader, cut, RUN_ENTITY, RUN_TYPES, run.run_id)
+    return [
+        f"{one.record.log}/{one.record.index}"
+        for one in found
+        if one.data.get("run_id") == run.run_id and one.data.get("status") != STARTED
+    ]
 
 
 def _rerun_of(run: Run) -> Mapping[str, Any] | None:
@@ -212,11 +233,10 @@ def _judge(answer: RunReplay, run: Run, made: Made, tolerance: float) -> RunRepl
         answer = _with(answer, reason, text)
         if made.stage == "code":
             answer = replace(answer, code="UNAVAILABLE")
+        if made.stage == "inputs":
+            answer = replace(answer, inputs="DIFFERENT")
         return replace(answer, raised=made.error or None if made.stage == "raised" else None)
-    inputs = MATCHES
-    if made.inputs is not None:
-        then = Counter(str(use.digest) for use in run.inputs)
-        inputs = MATCHES if then == Counter(made.inputs) else "DIFFERENT"
+    inputs = _inputs(run, made)
     models = _pairs([(str(m), m.digest) for m in run.models], made.models)
     outputs = _pairs([(use.name or "output", use.digest) for use in run.outputs], made.outputs)
     metrics = tuple(
@@ -226,12 +246,26 @@ def _judge(answer: RunReplay, run: Run, made: Made, tolerance: float) -> RunRepl
     answer = replace(answer, inputs=inputs, models=models, outputs=outputs, metrics=metrics)
     if failed_then:
         return replace(answer, output=DIVERGED)
-    same_bytes = all(one.recorded == one.replayed for one in (*models, *outputs))
+    if not (models or outputs or metrics):
+        words = "it made no model, output or metric, then or now: nothing tells whether it is same"
+        return _with(answer, "NOTHING_TO_COMPARE", words)
+    same_bytes = all(
+        one.recorded is not None and one.recorded == one.replayed for one in (*models, *outputs)
+    )
     if same_bytes and all(_same_bits(one) for one in metrics):
         return replace(answer, output=IDENTICAL)
     if metrics and all(_close(one, tolerance) for one in metrics):
         return replace(answer, output=WITHIN_TOLERANCE)
     return replace(answer, output=DIVERGED)
+
+
+def _inputs(run: Run, made: Made) -> str:
+    """Whether it was given what it was given then, and read what it read."""
+    then, now = Counter(str(use.digest) for use in run.inputs), Counter(made.inputs or ())
+    if then == now:
+        return MATCHES
+    # What it did not say again may have been read all the same; other data is other data.
+    return "UNKNOWN" if made.inputs is None or now <= then else "DIFFERENT"
 
 
 def _pairs(then: list[tuple[str, str | None]], now: tuple[str, ...]) -> tuple[Pair, ...]:
@@ -276,7 +310,8 @@ def _by_chance(answer: RunReplay, blobs: BlobStore, run: Run) -> RunReplay:
         kept = kept_capsule(blobs, run.function_digest)
         random = kept.problem is None and uses_random_numbers(kept.capsule)
     elif run.seed is None and run.code_digest is not None:
-        random = imports_random(blobs.get(run.code_digest).decode(errors="replace"))
+        with suppress(NotFound, StoreCorrupt, FormatError):
+            random = imports_random(blobs.get(run.code_digest).decode(errors="replace"))
     if random:
         reason, why = "SEED_MISSING", "it uses random numbers, and no seed is recorded"
     else:

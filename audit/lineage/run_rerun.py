@@ -9,6 +9,7 @@ which is read afterwards and thrown away.
 
 import json
 import pickle
+import secrets
 import struct
 import subprocess
 import sys
@@ -18,14 +19,15 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from audit.errors import AuditError, FormatError, NotFound, StoreCorrupt
+from audit.errors import AuditError, FormatError, NotFound, StoreCorrupt, Unavailable
 from audit.event.types import MODEL_RUN
+from audit.event.valuejson import fields_from_json
 from audit.lineage import run_child, runner
 from audit.lineage.capsules import kept_capsule
 from audit.lineage.recompute import cited_frame, has_digest
 from audit.lineage.records import DataUse
 from audit.lineage.rerun import MAX_REPLY_BYTES, end, said_text, start
-from audit.lineage.runs import Run, find_runs
+from audit.lineage.runs import COMPLETE, FAIL, Run, find_runs
 from audit.store.blobs import BlobStore, digest_of
 from audit.store.contract import Reader
 
@@ -33,7 +35,12 @@ RUN_TIME_LIMIT_S = 3_600
 """How long a run may take when it is run again."""
 MAX_ARGUMENTS = 1_000
 """How many parts the arguments of a run may have in all."""
-MAX_FILE_NAME_CHARS = 200
+MAX_DATA_BYTES = 2 << 30
+"""How much the arguments of a run may hold in all: it is in memory twice."""
+MAX_FILE_NAME_BYTES = 200
+MAX_ARGV_CHARS = 100_000
+_FILE_SCHEMES = ("sqlite:", "bundle:")
+"""Ledgers that a script can read without a network."""
 
 
 class Made(NamedTuple):
@@ -106,7 +113,9 @@ class _Arguments:
         self._reader = reader
         self._blobs = blobs
         self._uses = {(use.name, use.digest): use for use in run.inputs}
+        self._digests = {use.digest for use in run.inputs if use.digest is not None}
         self._data = data
+        self._size_bytes = 0
         self._count = 0
 
     def item(self, one: Any, depth: int = 0) -> dict[str, Any]:
@@ -122,7 +131,7 @@ class _Arguments:
                 return self._input(one)
             if kind == "version":
                 digest = str(one.get("digest"))
-                self._data[digest] = self._blobs.get(digest)
+                self._add(digest, self._blobs.get(digest))
                 return {**one, "blob": digest}
             if kind in ("tuple", "list"):
                 return {"is": kind, "items": [self.item(i, depth + 1) for i in one["items"]]}
@@ -131,7 +140,9 @@ class _Arguments:
                 return {"is": "dict", "items": pairs}
         except StoreCorrupt as error:
             raise CannotRun("INPUT_DIGEST_MISMATCH", str(error)) from None
-        except (NotFound, FormatError) as error:
+        except Unavailable:
+            raise
+        except AuditError as error:
             raise CannotRun("INPUT_MISSING", str(error)) from None
         except (KeyError, TypeError, ValueError):
             raise CannotRun(
@@ -142,16 +153,27 @@ class _Arguments:
 
     def _input(self, one: dict[str, Any]) -> dict[str, Any]:
         digest, blob = one.get("digest"), one.get("blob")
+        if digest not in self._digests:
+            raise CannotRun(
+                "INPUT_DIGEST_MISMATCH",
+                f"the argument {one.get('name')!s:.80} is none of the inputs that it recorded",
+            )
         if blob is not None:
-            self._data[blob] = self._blobs.get(blob)
+            self._add(blob, self._blobs.get(blob))
             return dict(one)
         use = self._uses.get((one.get("name"), digest))
         if use is None or not use.logs or not isinstance(digest, str):
             raise NotFound(f"the input {one.get('name')} was not kept, and cites no ledger")
         frame = _replayed(self._reader, use, digest)
         data = pickle.dumps(frame, protocol=5)
-        self._data[digest_of(data)] = data
+        self._add(digest_of(data), data)
         return {**one, "blob": digest_of(data), "pickled": True}
+
+    def _add(self, digest: str, data: bytes) -> None:
+        self._size_bytes += len(data)
+        if self._size_bytes > MAX_DATA_BYTES:
+            raise CannotRun("INPUT_MISSING", f"its inputs are more than {MAX_DATA_BYTES} bytes")
+        self._data[digest] = data
 
 
 def _replayed(reader: Reader, use: DataUse, digest: str) -> Any:
@@ -177,9 +199,13 @@ def run_script(
 ) -> Made:
     """Run the recorded script. Raises CannotRun, Unavailable."""
     name, argv = rerun.get("file"), rerun.get("argv")
-    if not isinstance(argv, list) or not all(isinstance(one, str) for one in argv):
+    if (
+        not isinstance(argv, list)
+        or not all(isinstance(one, str) and "\0" not in one for one in argv)
+        or sum(map(len, argv)) > MAX_ARGV_CHARS
+    ):
         raise CannotRun("RECORD_UNREADABLE", "the recorded arguments are not as they must be")
-    name = Path(name).name[:MAX_FILE_NAME_CHARS] if isinstance(name, str) else ""
+    name = _file_name(name) or ""
     try:
         if run.code_digest is None:
             raise NotFound("the run was recorded without its source text")
@@ -190,14 +216,16 @@ def run_script(
         script = folder.work / (name if name.endswith(".py") else "script.py")
         script.write_bytes(source)
         _put_files(folder.work, blobs, run)
-        scratch = folder.work / "scratch.db"
+        # Under a name that no recorded file can have: it is read as what this run recorded.
+        scratch = folder.work / f"scratch-{secrets.token_hex(8)}.db"
         variables = {
             "AUDIT_STORE": place.url,
             "AUDIT_BUS": f"sqlite:///{scratch}",
             "AUDIT_BLOBS": str(folder.work / "scratch-blobs"),
             "AUDIT_SPOOL": str(folder.work / "scratch-spool"),
         }
-        command = ["script", str(script), *argv[1:]]
+        kind = "script" if place.url.startswith(_FILE_SCHEMES) else "script-online"
+        command = [kind, str(script), *argv[1:]]
         stage, text = folder.run(command, b"", time_limit_s, variables)
         found = _recorded(scratch, run, place.open)
         if found is not None:
@@ -209,15 +237,22 @@ def run_script(
 def _put_files(work: Path, blobs: BlobStore, run: Run) -> None:
     """The files that it read, as far as copies of them were kept, under the names they had."""
     for use in run.inputs:
-        if use.kind != "file" or use.blob_digest is None or not use.path:
+        name = _file_name(use.path)
+        if use.kind != "file" or use.blob_digest is None or name is None:
             continue
-        name = Path(use.path).name[:MAX_FILE_NAME_CHARS]
         try:
             data = blobs.get(use.blob_digest)
         except (NotFound, FormatError, StoreCorrupt):
             continue
-        if name and not (work / name).exists():
+        if not (work / name).exists():
             (work / name).write_bytes(data)
+
+
+def _file_name(path: object) -> str | None:
+    """The last part of a recorded path, if a file in a folder can have that name."""
+    name = Path(path).name if isinstance(path, str) else ""
+    fits = name.isprintable() and len(name.encode(errors="replace")) <= MAX_FILE_NAME_BYTES
+    return name if fits and name not in ("", ".", "..") else None
 
 
 def _recorded(scratch: Path, run: Run, open_: Callable[[str], Reader]) -> Made | None:
@@ -231,14 +266,18 @@ def _recorded(scratch: Path, run: Run, open_: Callable[[str], Reader]) -> Made |
             runs = [one for one in find_runs(reader, resolve(reader, None, 0))]
     except AuditError:
         return None
-    same = [one for one in runs if (one.name, one.type) == (run.name, run.type)]
+    same = [
+        one
+        for one in runs
+        if (one.name, one.type) == (run.name, run.type) and one.status in (COMPLETE, FAIL)
+    ]
     if not same:
         return None
     # A script may have several runs of one name: the one that made most of the same is meant.
     wanted = {model.digest for model in run.models} | {use.digest for use in run.outputs}
     found = max(same, key=lambda one: len(wanted & {model.digest for model in one.models}))
     return Made(
-        "done" if found.error is None else "raised",
+        "done" if found.status == COMPLETE else "raised",
         tuple(str(model.digest) for model in found.models),
         tuple(str(use.digest) for use in found.outputs),
         found.metrics,
@@ -253,7 +292,7 @@ class _Folder:
     """A temporary folder with a process in it."""
 
     def __enter__(self) -> "_Folder":
-        self._kept = tempfile.TemporaryDirectory(prefix="replay-")
+        self._kept = tempfile.TemporaryDirectory(prefix="replay-", ignore_cleanup_errors=True)
         root = Path(self._kept.name)
         self.work = root / "work"
         self.work.mkdir()
@@ -301,8 +340,17 @@ def _reply(out: BinaryIO, said: BinaryIO) -> Made:
             "done",
             tuple(map(str, header["models"])),
             tuple(map(str, header["outputs"])),
-            {str(name): float(value) for name, value in header["metrics"].items()},
+            {name: float(value) for name, value in fields_from_json(header["metrics"]).items()},  # type: ignore[arg-type]
             environment,
+            inputs=tuple(map(str, header["inputs"])),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, struct.error, RecursionError):
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        struct.error,
+        RecursionError,
+        OverflowError,
+    ):
         return Made("process", message=f"it gave no answer {said_text(said)}")

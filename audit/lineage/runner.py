@@ -9,18 +9,20 @@ request from standard input and writes replies to standard output, all framed al
 
 A request's header: {"capsule": {...}, "model": {"digest", "format", "name", "version"},
 "blobs": [{"digest", "size_bytes"}, ...], "calls": [{"features": fields, "call": {...},
-"seed": number or null, "frames": {dataset: digest} or null}, ...]}. Function and model are made
+"seed": number or null, "frames": {dataset: digest} or null,
+"batch": digest of the rows (audit.lineage.batch) or null}, ...]}. Function and model are made
 once; then each call is answered by one reply. With "frames" the function is a feature definition:
 it is called with the data frames (pickled by the caller), and "features" holds its request.
 A reply's header: {"stage": STAGE, "environment": {...}} and for STAGE
-    done                  "value", "form": what the function returned
+    done                  "value", "form": what the function returned; "rows" for a batch
     raised                "error", "message": the function raised it
     artifact, environment, code, features, output
                           "error", "message": how far it came
 
 Every blob's digest is checked here once more before anything is unpickled. Unpickling and running
-recorded code is running somebody's program: the guards below (no network, no large files) stop
-accidents, not an attacker. Who may run what is decided by the caller, by the ledger's signatures.
+recorded code is running somebody's program, with this user's rights to files: the guards below (no
+network, on Linux for other programs and libraries in C too; no large files) stop accidents. Who may
+run what is decided by the caller, by the ledger's signatures.
 """
 
 import contextlib
@@ -73,6 +75,7 @@ def main() -> None:
     guard()
     for reply in answers(header, blobs):
         write_message(replies, reply)
+    leave()
 
 
 def write_message(file: BinaryIO, header: dict[str, Any], blobs: tuple[bytes, ...] = ()) -> None:
@@ -92,8 +95,23 @@ def read_request(file: BinaryIO) -> tuple[dict[str, Any], dict[str, bytes]]:
     return header, {b["digest"]: file.read(b["size_bytes"]) for b in header["blobs"]}
 
 
-def guard() -> None:
-    """Refuse the network and large files from here on."""
+def leave() -> None:
+    """End this process now: a thread that the model left behind must not keep it."""
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+    os._exit(0)
+
+
+def guard(network: bool = False) -> None:
+    """Refuse large files, and the network, from here on.
+
+    With `network` only Python's own sockets are refused: the driver of a database server, which is
+    in C, still reaches the ledger.
+    """
+    from audit.lineage.no_network import refuse_sockets
+
+    if not network:
+        refuse_sockets()
 
     def refuse(event: str, _: object) -> None:
         if event in _NETWORK:
@@ -168,13 +186,21 @@ def _run(
     from audit.lineage.served import describe, rebuild
 
     call = request["call"]
+    chunks: Any = None
     try:
+        if request.get("batch") is not None:
+            from audit.lineage import batch_replay
+
+            thing, chunks = batch_replay.given(blobs[request["batch"]])
+            positional, named = _arguments(function, thing, "one")
         features = rebuild(fields_from_json(request["features"]), call["features"])
         if request["frames"] is not None:
             frames = {name: pickle.loads(blobs[d]) for name, d in request["frames"].items()}
     except Exception as error:
         raise Stopped("features") from error
-    if request["frames"] is None:
+    if chunks is not None:
+        pass
+    elif request["frames"] is None:
         positional, named = _arguments(function, features, call["arguments"])
     else:
         positional, named = (frames, features["request"]), {}
@@ -191,6 +217,8 @@ def _run(
     if request["frames"] is not None:
         output = dict(output)
     try:
+        if chunks is not None:
+            return batch_replay.answered(output, chunks)
         value, form = describe(output)
         return {"stage": "done", "value": to_json(value), "form": form}
     except Exception as error:
@@ -215,6 +243,14 @@ def error_name(error: BaseException) -> str:
         if kind.__module__ == "builtins"
         else f"{kind.__module__}.{kind.__qualname__}"
     )
+
+
+def words_of(error: BaseException) -> str:
+    """What an exception says, in what UTF-8 can spell. Never raises, whatever its own text does."""
+    try:
+        return str(error).encode("utf-8", "backslashreplace").decode()
+    except Exception as problem:
+        return f"(its text cannot be read: {type(problem).__qualname__})"
 
 
 def message_of(error: BaseException) -> str:

@@ -157,7 +157,9 @@ def find_runs(reader: Reader, cut: Cut) -> list[Run]:
 def find_run(reader: Reader, run_id: str, cut: Cut) -> Run:
     """The run with an id, with or without `run/` before it. Raises NotFound."""
     run_id = run_id.removeprefix(f"{RUN_ENTITY}/")
-    found = merged(records_of(reader, cut, RUN_ENTITY, RUN_TYPES, run_id))
+    told = records_of(reader, cut, RUN_ENTITY, RUN_TYPES, run_id)
+    # A record about this run that names another id is not this run, whoever came first.
+    found = [run for run in merged(told) if run.run_id == run_id]
     if not found:
         raise NotFound(f"there is no run {run_id!r:.140} in {reader.address}")
     return found[0]
@@ -167,8 +169,11 @@ def merged(found: Iterable[Found]) -> list[Run]:
     """One run for all records of a run id: the last end counts, or the START without one."""
     newest: dict[str, Found] = {}
     for one in found:
-        run_id = text(one.data, "run_id")
-        if run_id is None or text(one.data, "name") is None:
+        run_id, event = text(one.data, "run_id"), one.record.event
+        # A run is known by the key it is recorded under: who may write one writes only that.
+        if run_id is None or event is None or event.entity_key != run_id:
+            continue
+        if text(one.data, "name") is None:
             continue
         before = newest.get(run_id)
         if before is None or one.data.get("status") != STARTED:

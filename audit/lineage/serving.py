@@ -28,7 +28,8 @@ class Serving(NamedTuple):
     """One version in one stage from `since_us` on, until `until_us` (None: until further notice).
 
     `version` is None where a stage served nothing. `share`: as recorded; None: all, or the rest
-    that other versions left. `record`: the transition that began it.
+    that other versions left. `config_digest`: of what it was deployed with, where that was said.
+    `record`: the transition that began it.
     """
 
     stage: str
@@ -38,6 +39,7 @@ class Serving(NamedTuple):
     approved_by: str | None
     share: float | None
     until_us: int | None
+    config_digest: str | None
     actor: str | None
     reason: str | None
     record: Record
@@ -52,6 +54,7 @@ class Serving(NamedTuple):
             "until": None if self.until_us is None else format_time(self.until_us),
             "share": to_json(self.share),
             "approved_by": self.approved_by,
+            "config_digest": self.config_digest,
             "actor": self.actor,
             "reason": self.reason,
             "log": self.record.log,
@@ -79,7 +82,11 @@ def serving_history(reader: Reader, name: str, cut: Cut) -> list[Serving]:
     """All that ever served, by stage, then oldest first. Raises NotFound, InvalidInput."""
     model_key(name, "0")
     digests = _digests(reader, name, cut)
-    found = records_of(reader, cut, MODEL_ENTITY, TRANSITIONS, name)
+    found = [
+        one
+        for one in records_of(reader, cut, MODEL_ENTITY, TRANSITIONS, name)
+        if text(one.data, "name") in (name, None)
+    ]
     if not found and not digests:
         raise NotFound(f"nothing is recorded of a model {name!r:.80} in {reader.address}")
     stages: dict[str, list[Found]] = {}
@@ -143,6 +150,7 @@ def _serving(stage: str, found: Found, digests: dict[str, str]) -> Serving:
         approved_by=text(found.data, "approved_by"),
         share=float(share) if type(share) is int or isinstance(share, float) else None,
         until_us=None,
+        config_digest=text(found.data, "config_digest"),
         actor=event.actor,
         reason=event.reason,
         record=found.record,
@@ -154,6 +162,9 @@ def _digests(reader: Reader, name: str, cut: Cut) -> dict[str, str]:
     found = {}
     for one in records_of(reader, cut, MODEL_ENTITY, VERSIONS):
         version, digest = text(one.data, "version"), text(one.data, "digest")
-        if text(one.data, "name") == name and version is not None and digest is not None:
+        event = one.record.event
+        if event is None or version is None or event.entity_key != f"{name}@{version}":
+            continue
+        if text(one.data, "name") == name and digest is not None:
             found[version] = digest
     return found

@@ -20,7 +20,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from audit.errors import AuditError, Unavailable
-from audit.lineage.predictions import Prediction, find_predictions
+from audit.lineage.predictions import REPLAY, Prediction, find_predictions
 from audit.lineage.reviews import flagged, refs_of
 from audit.lineage.trace import trace
 from audit.replay.points import Cut
@@ -129,8 +129,11 @@ class Upstream:
         one = prediction
         alike = (one.model_name, one.model_version, one.model_digest, one.code_digest)
         inputs = (one.feature_sets, one.inputs, one.parents, one.members)
+        uses = [*one.inputs, *(use for made in one.feature_sets for use in made.reads)]
+        # Where datasets were read, the key says which rows.
+        about = one.key if any(use.entity_type and use.logs for use in uses) else ""
         # What was read is told by dicts too, which have no hash: its text is as good a key.
-        key = alike, repr(inputs) if any(inputs) else ""
+        key = alike, repr(inputs) if any(inputs) else "", about
         if key not in self._known:
             self._known[key] = _safely(self, refs_of(prediction)[1])
         return self._known[key]
@@ -160,7 +163,9 @@ def _unflagged(
     fitting = (
         one
         for one in islice(found, MAX_LOOKED_AT)
-        if one.model_name in models and not flagged.intersection(refs_of(one))
+        if one.model_name in models
+        and one.role != REPLAY
+        and not flagged.intersection(refs_of(one))
     )
     before = upstream.traced
     for one in islice(fitting, MAX_COMPARED):

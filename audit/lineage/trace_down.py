@@ -19,7 +19,7 @@ from audit.lineage.graph import (
     Builder,
     Touched,
 )
-from audit.lineage.predictions import PREDICTION_ENTITY
+from audit.lineage.predictions import PREDICTION_ENTITY, REPLAY
 from audit.lineage.records import DataUse, Named
 from audit.lineage.runs import Run
 from audit.lineage.trace_index import PointUse, View
@@ -28,6 +28,7 @@ from audit.lineage.trace_nodes import (
     data_node,
     features_node,
     model_node,
+    own_node,
     point_node,
     prediction_node,
     run_node,
@@ -130,7 +131,7 @@ class Downstream:
             return
         self.graph.link(point.id, row, DERIVED, DECLARED, events)
         use = one.use
-        digest = use.digest if one.dataset is None else one.dataset.digest
+        digest = use.identity if one.dataset is None else one.dataset.digest
         if digest is not None:
             content = self.content(digest, depth + 1)
             self.graph.link(content, point.id, DERIVED, DECLARED)
@@ -157,6 +158,14 @@ class Downstream:
         role = next((use.name or use.path for use in run.inputs if use.digest == digest), None)
         self.graph.link(self.run(run, depth), here, USED, BY_DIGEST, role)
 
+    def _made(self, use: DataUse, here: str, depth: int) -> str:
+        """Follow what a run made; a plain value says nothing about who read an equal one."""
+        if use.identity is not None:
+            return self.content(use.identity, depth)
+        alone = own_node(here, use)
+        self.graph.add(alone, depth)
+        return alone.id
+
     def dataset(self, entry: DatasetEntry, depth: int) -> str:
         """Follow a dataset version."""
         if entry.digest is not None:
@@ -174,7 +183,7 @@ class Downstream:
     def _run(self, run: Run, here: str, depth: int) -> None:
         for use in self.graph.listed(run.outputs, "outputs"):
             if use.digest is not None:
-                content = self.content(use.digest, depth)
+                content = self._made(use, here, depth)
                 self.graph.link(content, here, GENERATED, DECLARED, use.name or use.path)
         made = [entry.named for entry in self.view.models_of_run.get(run.run_id, ())]
         for model in dict.fromkeys((*made, *self.graph.listed(run.models, "models"))):
@@ -251,6 +260,8 @@ class Downstream:
         by_digest = {model.digest: node for model, node in self._models.items() if model.digest}
         chains = bool(self.prediction_ids)
         for entry in self._all():
+            if entry.role == REPLAY:
+                continue  # nobody was given that answer
             causes = list(self._causes(entry, by_digest))
             if not causes:
                 continue

@@ -11,14 +11,17 @@ from weakref import WeakKeyDictionary
 
 from audit.errors import FormatError, LimitExceeded, StoreCorrupt, UnknownSchema
 from audit.event.types import DATASET_VERSION, FEATURE_DEFINITION, MODEL_VERSION
+from audit.lineage.in_force import target_of
 from audit.lineage.models import MODEL_ENTITY
 from audit.lineage.records import (
     DATASET_ENTITY,
+    FEATURES_PREFIX,
     RUN_ENTITY,
     DataUse,
     Found,
     Named,
     all_named,
+    data_use,
     items,
     named,
     text,
@@ -35,6 +38,7 @@ from audit.lineage.trace_records import (
 from audit.log.entry import Kind
 from audit.log.record import Record
 from audit.replay.books import Books
+from audit.replay.fold import Position
 from audit.replay.points import Cut
 from audit.replay.trusted import trusted_record
 from audit.store.contract import Reader
@@ -150,13 +154,12 @@ class View:
 
     def _run(self, run_id: str, data: Mapping[str, Any]) -> None:
         for name, by_digest in (("inputs", self._reading), ("outputs", self._making)):
-            for use in items(data, name):
-                if isinstance(use, dict):
-                    digest, entity_type = text(use, "digest"), text(use, "entity_type")
-                    if digest is not None:
-                        _put(by_digest, digest, run_id)
-                    if entity_type is not None and name == "inputs":
-                        _put(self._reading_points, entity_type, run_id)
+            for use in map(data_use, items(data, name)):
+                if use is not None:
+                    if use.identity is not None:
+                        _put(by_digest, use.identity, run_id)
+                    if use.entity_type is not None and name == "inputs":
+                        _put(self._reading_points, use.entity_type, run_id)
         for model in items(data, "models") or [data.get("model")]:
             made = named(model)
             if made is not None:
@@ -206,6 +209,8 @@ class TraceIndex:
         self._lock = threading.Lock()
         self._sizes: dict[int, int] = {}
         self._records: list[Record] = []
+        self._superseded: list[tuple[Position, Position]] = []
+        """(the entry that takes another out, the one that it takes out)."""
         self._decoded: dict[tuple[int, int], Thing | None] = {}
         self._views: dict[tuple[tuple[int, int], ...], View] = {}
 
@@ -224,6 +229,7 @@ class TraceIndex:
 
     def _read(self, reader: Reader, cut: Cut) -> None:
         new: list[Record] = []
+        superseded: list[tuple[Position, Position]] = []
         for log, size in cut.sizes.items():
             start = self._sizes.get(log, 0)
             if size <= start:
@@ -231,6 +237,9 @@ class TraceIndex:
             for entity_type, types in _READ.items():
                 for index, leaf in reader.entity(log, entity_type, None, size, start):
                     record = trusted_record(log, index, leaf)
+                    target = target_of(reader, record)
+                    if target is not None:
+                        superseded.append(((log, index), target))
                     if _is_wanted(record, entity_type, types):
                         new.append(record)
                     if len(self._records) + len(new) > MAX_RECORDS:
@@ -238,6 +247,7 @@ class TraceIndex:
                             f"{reader.address} has more than {MAX_RECORDS:,} records of runs, "
                             "models and datasets; trace as of an earlier point"
                         )
+        self._superseded.extend(superseded)
         if new:
             self._records.extend(new)
             self._records.sort(key=lambda record: (record.recorded_time_us, record.log))
@@ -247,19 +257,14 @@ class TraceIndex:
     def _things(self, reader: Reader, cut: Cut) -> Iterator[Thing]:
         """The records below the cut, decoded; a START whose end is there stays as it is."""
         below = [one for one in self._records if cut.holds((one.log, one.index))]
-        gone = set()
-        for record in below:
-            event = record.event
-            assert event is not None
-            if event.supersedes is not None:
-                gone.add((event.source, event.supersedes))
+        gone = {target for correction, target in self._superseded if cut.holds(correction)}
         books = Books(reader, cut)
         ended: set[str] = set()
         starts: list[Record] = []
         for record in below:
             event = record.event
             assert event is not None
-            if (event.source, event.event_id) in gone:
+            if (record.log, record.index) in gone:
                 continue
             if event.event_id == f"{event.entity_key}:{STARTED}":
                 starts.append(record)
@@ -310,10 +315,14 @@ def _decoded(books: Books, record: Record) -> Thing | None:
     if not isinstance(data, dict):
         return None
     found = Found(record, data)
+    # A thing is known by the key that it is recorded under: who may write one writes only that.
     decoder = _DECODERS.get(record.event.type)
     if decoder is not None:
-        return decoder(found)
-    # A run is known by the key that it is recorded under: who may write one writes only that.
+        thing = decoder(found)
+        prefix = FEATURES_PREFIX if record.event.type == FEATURE_DEFINITION else ""
+        if thing is None or record.event.entity_key != f"{prefix}{thing.name}@{thing.version}":
+            return None
+        return thing
     is_run = text(data, "name") and data.get("run_id") == record.event.entity_key
     return found if is_run else None
 

@@ -194,6 +194,12 @@ def data_node(digest: str, named: list[DatasetEntry], use: DataUse | None) -> No
     return _recorded(last.record, data_id(digest), "dataset", _line(label), ref, facts, None)
 
 
+def own_node(owner: str, use: DataUse) -> Node:
+    """A content that is no identity, such as a plain number: of this owner alone."""
+    node = data_node(use.digest or "", [], use)
+    return node._replace(id=f"data:of:{owner}:{use.name or use.path or ''}:{use.digest}")
+
+
 def features_node(features: Named, registered: list[FeatureEntry]) -> Node:
     """A feature definition; whether its name stands for other code too."""
     own = [one for one in registered if features.digest in (None, one.digest)]

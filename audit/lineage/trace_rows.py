@@ -10,7 +10,7 @@ from typing import Any
 from audit.errors import AuditError, InvalidInput, NotFound, Unavailable
 from audit.event.normal import key_text
 from audit.event.valuejson import fields_to_json
-from audit.lineage.graph import DECLARED, GENERATED, INFORMED, Builder, Node
+from audit.lineage.graph import DECLARED, GENERATED, INFORMED, Builder, Node, short
 from audit.lineage.records import DataUse
 from audit.lineage.trace_nodes import event_node, when
 from audit.replay.asof import dataset
@@ -19,6 +19,7 @@ from audit.replay.history import Version, history
 from audit.replay.points import Cut
 from audit.replay.refs import Ref, parse_entity
 from audit.replay.rows import same_value
+from audit.replay.trusted import trusted_record
 from audit.store.contract import Reader
 
 MAX_SCANNED_ENTRIES = 5_000
@@ -28,6 +29,10 @@ MAX_ROWS = 100
 MAX_EVENTS = 100
 """Newest events of one row that are shown."""
 MAX_KEYS_TRIED = 32
+MAX_CHANGES_SINCE = 20
+"""Newest changes of a row after it was read that its node lists; all are counted."""
+MAX_WHO_CHARS = 40
+MAX_WHY_CHARS = 80
 
 
 class Rows:
@@ -111,6 +116,7 @@ class Rows:
             return name
         try:
             versions = history(self.reader, ref, point)
+            since = self._since(ref, point)
         except Unavailable:
             raise
         except AuditError as error:
@@ -118,9 +124,37 @@ class Rows:
                 raise
             node = Node(name, "row", "", str(ref), problem=str(error))
             return name if self.graph.add(node, depth) else None
-        node = row_node(name, ref, versions)
+        node = row_node(name, ref, versions, since)
         added = self.graph.add(node, depth, lambda below: self.follow(name, versions, below))
         return name if added else None
+
+    def _since(self, ref: Ref, point: Cut) -> list[Version]:
+        """What happened to a row after the point it was read at, up to the trace's own cut.
+
+        Of a log that the point does not name, what was recorded after the point's newest entry.
+        """
+        if point is self.cut or point.sizes == self.cut.sizes:
+            return []
+        later = [
+            version
+            for version in history(self.reader, ref, self.cut)
+            if not point.holds((version.log, version.index))
+        ]
+        if all(version.log in point.sizes for version in later):
+            return later
+        read_us = max(
+            (self._recorded_us(log, size) for log, size in point.sizes.items()), default=0
+        )
+        return [
+            version
+            for version in later
+            if version.log in point.sizes or version.recorded_time_us > read_us
+        ]
+
+    def _recorded_us(self, log: int, size: int) -> int:
+        if not size:
+            return 0
+        return trusted_record(log, size - 1, self.reader.leaf(log, size - 1)).recorded_time_us
 
     def follow(self, row: str, versions: list[Version], depth: int) -> None:
         """The events of a row, and the transactions that they belong to."""
@@ -154,16 +188,21 @@ def asks_for(request: Mapping[str, Any], row: Row) -> bool:
     return bool(names) and all(same_value(row[name], request[name]) for name in names)
 
 
-def row_node(name: str, ref: Ref, versions: list[Version]) -> Node:
-    """A row: how many events made it, and the last change: who and when."""
+def row_node(name: str, ref: Ref, versions: list[Version], since: list[Version]) -> Node:
+    """A row: how many events made it, the last change, and what changed it after it was read."""
+    facts: dict[str, Any] = {
+        "events_since": len(since),
+        "changes_since": [_change(version) for version in since[-MAX_CHANGES_SINCE:]],
+    }
+    afterwards = f"  {_since_text(since)}" if since else ""
     if not versions:
-        return Node(name, "row", "nothing of it was recorded by then", str(ref))
+        label = "nothing of it was recorded by then" + afterwards
+        return Node(name, "row", label, str(ref), facts=facts)
     last = versions[-1]
     label = (
-        f"{len(versions)} event{'s' if len(versions) > 1 else ''}, "
-        f"last {last.op} by {last.actor or 'nobody named'} {when(last.recorded_time_us)}"
+        f"{_events(len(versions))}, last {last.op} by {_who(last)} {when(last.recorded_time_us)}"
     )
-    facts = {
+    facts |= {
         "events": len(versions),
         "row": None if last.row is None else fields_to_json(last.row),
         "last_change": {"op": last.op, "actor": last.actor, "reason": last.reason},
@@ -171,7 +210,7 @@ def row_node(name: str, ref: Ref, versions: list[Version]) -> Node:
     return Node(
         name,
         "row",
-        label,
+        label + afterwards,
         str(ref),
         last.log,
         last.index,
@@ -179,6 +218,37 @@ def row_node(name: str, ref: Ref, versions: list[Version]) -> Node:
         facts,
         "the row is gone" if last.row is None else None,
     )
+
+
+def _since_text(since: list[Version]) -> str:
+    """`CHANGED SINCE IT WAS READ: 1 event, last update by clerk 2026-01-09T..Z set x because ..`.
+
+    In capitals: where somebody complains about an answer, this is often why.
+    """
+    last = since[-1]
+    text = (
+        f"CHANGED SINCE IT WAS READ: {_events(len(since))}, last {last.op} by {_who(last)} "
+        f"{when(last.recorded_time_us)}"
+    )
+    if last.changed and last.op == "update":
+        text += " set " + short(", ".join(last.changed), MAX_WHO_CHARS)
+    if last.reason is not None:
+        text += f" because {short(last.reason, MAX_WHY_CHARS)}"
+    return text
+
+
+def _change(version: Version) -> dict[str, Any]:
+    said = version.to_dict()
+    names = ("log", "index", "recorded_time", "op", "actor", "reason", "changed", "supersedes")
+    return {name: said[name] for name in names}
+
+
+def _events(count: int) -> str:
+    return f"{count:,} event{'s' if count != 1 else ''}"
+
+
+def _who(version: Version) -> str:
+    return short(version.actor or "nobody named", MAX_WHO_CHARS)
 
 
 def transaction_node(version: Version) -> Node:

@@ -27,6 +27,7 @@ from audit.lineage.trace_nodes import (
     features_node,
     missing_run,
     model_node,
+    own_node,
     point_node,
     prediction_node,
     run_node,
@@ -229,7 +230,12 @@ class Upstream:
         known = self._dataset_named(use.dataset)
         here = effect
         if use.digest is not None:
-            here = self.content(use.digest, depth, use)
+            if use.identity is None:
+                alone = own_node(effect, use)
+                self.graph.add(alone, depth)
+                here = alone.id
+            else:
+                here = self.content(use.identity, depth, use)
             self.graph.link(effect, here, edge, DECLARED, use.name or use.path)
             edge = DERIVED
             known = [entry for entry in known if entry.digest != use.digest]

@@ -19,8 +19,8 @@ from typing import Any
 from audit.event.values import Value, to_json
 from audit.lineage.compare import DIVERGED, IDENTICAL, SAME_DECISION, WITHIN_TOLERANCE, decides
 from audit.lineage.integrity import VERIFIED
-from audit.lineage.judging import judge, with_environment
-from audit.lineage.prediction_replay import judged_at_once, run_alone
+from audit.lineage.judging import with_environment
+from audit.lineage.prediction_replay import judged, judged_at_once, run_alone
 from audit.lineage.predictions import Prediction, find_predictions, narrowed
 from audit.lineage.replayer import Prepared, Replayer
 from audit.lineage.rerun import TIME_LIMIT_S, rerun_many
@@ -205,7 +205,7 @@ def _answers(
         requests = [one.request for _, one in members if one.request is not None]
         replies = rerun_many(requests, time_limit_s)
         for (place, prepared), reply in zip(members, replies, strict=True):
-            answer = with_environment(judge(prepared.answer, reply), reply)
+            answer = with_environment(judged(prepared, reply), reply)
             answers[place] = _once_more(answer, prepared, alone)
     return [answer for answer in answers if answer is not None]
 
@@ -220,6 +220,7 @@ def _group(prepared: Prepared) -> tuple[object, ...]:
         request.model_name,
         request.model_version,
         request.model_format,
+        request.batch,  # a process is given the blobs of one batch
     )
 
 

@@ -27,7 +27,9 @@ from audit.lineage.predictions import (
     Prediction,
     find_predictions,
 )
-from audit.lineage.records import Found, number, records_of, text
+from audit.lineage.records import Found, number, text, walk
+from audit.replay.books import Books
+from audit.replay.fold import Position
 from audit.replay.points import Cut
 from audit.replay.query import Query
 from audit.store.blobs import BlobStore
@@ -79,6 +81,8 @@ def training_set(
     used: dict[tuple[str, str, str | None], None] = {}
     seen = 0
     for found in find_predictions(reader, query, cut):
+        if (found.record.log, found.record.index) in truths.superseded:
+            continue
         if found.problem is not None:
             left_out["unreadable"] += 1
             continue
@@ -157,10 +161,17 @@ class _Truths:
         self._by_id: dict[str, list[_Truth]] = {}
         self._by_key: dict[str, list[_Truth]] = {}
         types = frozenset((GROUND_TRUTH,))
-        for found in records_of(reader, cut, PREDICTION_ENTITY, types):
+        self.superseded: set[Position] = set()
+        books = Books(reader, cut)
+        # Of all that is about predictions: a prediction may be superseded as well.
+        told = list(walk(reader, books, cut, PREDICTION_ENTITY, types, None, self.superseded))
+        for found in told:
+            if (found.record.log, found.record.index) in self.superseded:
+                continue
             truth = _truth(found)
             prediction = text(found.data, "prediction")
             if prediction is not None:
+                prediction = prediction.removeprefix(f"{PREDICTION_ENTITY}/")
                 self._by_id.setdefault(prediction, []).append(truth)
                 continue
             event = found.record.event

@@ -48,6 +48,7 @@ class PredictionReplay:
     `output`: IDENTICAL, WITHIN_TOLERANCE, SAME_DECISION, DIVERGED, NOT_REPRODUCIBLE, and why in
     `reasons` (RECORD_UNVERIFIED: nothing was run, as nobody vouches for the recorded code);
     `messages` has a sentence for what is not as it should be.
+    `rows`: of a batch, how many rows came out how; then `output` is the worst of them.
     `tolerance`: the one that was used, given or of the model version; None: a few ULPs.
     `what_if`: what was changed on purpose; then `output` says what that did.
     """
@@ -70,6 +71,7 @@ class PredictionReplay:
     what_if: Mapping[str, Any] | None = None
     tolerance: float | None = None
     feature_differences: tuple[FeatureDifference, ...] = ()
+    rows: Mapping[str, int] | None = None
 
     @property
     def ok(self) -> bool:
@@ -110,6 +112,7 @@ class PredictionReplay:
             "what_if": self.what_if,
             "tolerance": self.tolerance,
             "feature_differences": [one.to_json() for one in self.feature_differences],
+            "rows": None if self.rows is None else dict(self.rows),
         }
 
 

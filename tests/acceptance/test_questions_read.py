@@ -149,7 +149,7 @@ def test_C12_which_model_version_ran_where_and_when(table: Cli) -> None:
     assert "alice" in table("serving", "credit-risk", "--at", "2026-01-10").out
 
 
-def test_C1_what_went_wrong_and_where(table: Cli) -> None:
+def test_C1_what_the_wrong_answers_share(table: Cli) -> None:
     frame = inquiries()
     good = answer(train("1", frame), ["001", "002", "003"])
     broken = frame.assign(LoanAmount=-frame["LoanAmount"])  # the bug

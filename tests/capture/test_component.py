@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -342,6 +343,85 @@ def test_outside_of_a_run_nothing_is_recorded() -> None:
         model = {"w": 1}
         assert current_run().model(model) is model
     assert (here.metrics, here.models) == ({"auc": 1.0}, [model])
+
+
+class Unreadable(list[int]):
+    """Nothing can be done with it."""
+
+    def __iter__(self) -> Iterator[int]:
+        raise RuntimeError("not here")
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise RuntimeError("nor so")
+
+
+def nested(depth: int) -> list[Any]:
+    thing: list[Any] = []
+    for _ in range(depth):
+        thing = [thing]
+    return thing
+
+
+def test_nothing_that_is_given_or_returned_stops_a_call(case: Case, tmp_path: Path) -> None:
+    @component("work", emitter=case.emit)
+    def work(thing: Any, **more: Any) -> Any:
+        return thing
+
+    loop: list[Any] = []
+    loop.append(loop)
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    for thing in (Unreadable([1]), loop, nested(3_000), odd, {"\ud800": object()}):
+        assert work(thing) is thing
+        assert work(1, **{"\ud800": thing}) == 1
+    odd.write_text("x")
+    assert work(odd) is odd
+    found = runs(case)
+    assert [run.status for run in found] == ["COMPLETE"] * 11
+    assert found[-1].inputs[0].digest == digest_of(b"x")
+
+
+class Silent(Exception):
+    """Says nothing, and fails at that."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (Silent(), "FAIL"), (SystemExit(np.array([1, 2])), "FAIL"), (SystemExit(0), "COMPLETE"),
+        (SystemExit(), "COMPLETE"), (SystemExit(0.0), "FAIL"), (ValueError("\ud800"), "FAIL"),
+    ],
+    ids=["silent", "array", "0", "none", "float", "surrogate"],
+)  # fmt: skip
+def test_an_exception_passes_whatever_it_is(case: Case, error: Any, status: str) -> None:
+    @component("work", emitter=case.emit)
+    def work() -> None:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        work()
+    assert caught.value is error and not hasattr(error, "__notes__")
+    assert only(case).status == status
+
+
+def test_a_forked_child_that_leaves_does_not_end_the_run(case: Case) -> None:
+    @component("work", emitter=case.emit)
+    def work() -> int:
+        child = os.fork()
+        if child == 0:
+            raise KeyboardInterrupt
+        os.waitpid(child, 0)
+        return 1
+
+    try:
+        assert work() == 1
+    except KeyboardInterrupt:
+        os._exit(0)
+    assert only(case).status == "COMPLETE"
+    with audit.Ledger(case.url) as ledger:
+        assert ledger.status().logs[0].quarantined == 0
 
 
 def test_a_record_that_would_be_too_large(case: Case) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,84 @@ def test_a_gap_that_cannot_be_written_is_only_said(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("AUDIT_SPOOL", str(tmp_path / "file" / "spool"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file" / "state"))
     with audit.model_run("x", bus=url):
         pass
     assert "is recorded nowhere" in caplog.text
+
+
+def test_a_gap_beside_a_folder_that_cannot_be_written(
+    url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "audit-spool").write_text("in the way")
+    with audit.model_run("x", bus=url):
+        pass
+    assert len(list((tmp_path / "state").rglob("gap-*.json"))) == 1
+    (tmp_path / "audit.db").rmdir()
+    (tmp_path / "audit-spool").unlink()
+    other = f"sqlite:///{tmp_path / 'other' / 'audit.db'}"
+    (tmp_path / "other").mkdir()
+    with audit.model_run("of another ledger", bus=other):
+        pass
+    with audit.model_run("y", bus=url):
+        pass
+    assert {run.name: run.status for run in runs(url)} == {"x": "ABORT", "y": "COMPLETE"}
+    assert not list((tmp_path / "state").rglob("gap-*.json"))
+
+
+def test_models_and_inputs_without_a_blob_store(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'audit.db'}"
+    (tmp_path / "audit-blobs").write_text("in the way")
+    with audit.model_run("credit-risk", bus=url, keep=True) as run:
+        run.input(b"x", "rows")
+        version = run.model({"w": 1}, "1.0")
+    assert version.object == {"w": 1}
+    (found,) = runs(url)
+    assert (found.status, [made.version for made in found.models]) == ("COMPLETE", ["1.0"])
+    missing = json.loads(str(found.rerun))["missing"]
+    assert any("the model credit-risk@1.0 was not kept" in one for one in missing)
+    strict = audit.model_run("credit-risk", bus=url, on_unavailable="raise")
+    with pytest.raises(Unavailable), strict as run:
+        run.model({"w": 2}, "2.0")
+
+
+def test_an_emitter_that_was_closed_meanwhile(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'audit.db'}"
+    emit = audit.Emitter(url)
+
+    @component("work", emitter=emit)
+    def work() -> int:
+        emit.close()
+        return 7
+
+    assert (work(), work()) == (7, 7)
+    with audit.model_run("next", bus=url):
+        pass
+    assert sorted(run.status for run in runs(url)) == ["ABORT", "ABORT", "COMPLETE"]
+
+
+@pytest.mark.slow
+def test_a_broker_that_is_away(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AUDIT_SPOOL", str(tmp_path / "spool"))
+    bus = "kafka://127.0.0.1:1/events"
+    called = []
+
+    @component("work", bus=bus, blobs=str(tmp_path / "blobs"))
+    def work() -> int:
+        called.append(1)
+        return 7
+
+    @component("work", bus=bus, blobs=str(tmp_path / "blobs"), on_unavailable="raise")
+    def strict() -> int:
+        called.append(2)
+        return work()
+
+    with pytest.raises(Unavailable):
+        strict()
+    assert work() == 7
+    begin_s = time.monotonic()
+    assert work() == 7
+    assert time.monotonic() - begin_s < 5  # the second does not wait for it again
+    assert called == [1, 1]
+    assert len(list((tmp_path / "spool").glob("*.spool"))) == 2

@@ -30,6 +30,23 @@ def test_the_end_of_a_process_flushes(tmp_path: Path) -> None:
     assert spool_files(tmp_path) == []
 
 
+def test_emitters_that_nobody_holds_at_the_end(tmp_path: Path) -> None:
+    done = python(
+        "import audit, gc, logging, sys, time\nlogging.basicConfig()\nkept = []\n"
+        "def work(name):\n"
+        "    emit = audit.Emitter(sys.argv[1], name)\n"
+        "    kept.append(emit._sealer)\n"
+        "    for n in range(20): emit.create('user', f'{name}-{n}', {})\n"
+        "for n in range(3): work(f's{n}')\n"
+        "gc.collect()\ntime.sleep(0.3)\n"
+        "work('last')",
+        url(tmp_path),
+    )
+    assert (done.code, done.out, done.err) == (0, "", "")
+    assert len(events(tmp_path)) == 80
+    assert spool_files(tmp_path) == []
+
+
 def test_a_process_that_vanishes_leaves_its_events_to_the_next_writer(tmp_path: Path) -> None:
     done = python(
         "import audit, os, sys\nfrom audit.capture import sealer\n"

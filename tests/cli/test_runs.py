@@ -1,5 +1,7 @@
 """`audit runs` and `audit serving`."""
 
+import csv
+import io
 import json
 import time
 from pathlib import Path
@@ -113,3 +115,23 @@ def test_which_version_served_when(cli: Cli, ledger_dir: Path) -> None:
     )
     cli("serving", "credit-risk", "--history", "--at", "now", code=2)
     cli("serving", "none", code=2)
+
+
+def test_runs_for_other_programs(runs: Cli) -> None:
+    with Emitter(URL, source="pipe") as emit:
+        values = {"params": {"C": 0.5, "note": 'a "b", c'}, "metrics": {"auc": 0.75}}
+        run(emit, "trained", name="credit-risk", inputs=[use(name="x", digest=FRAME)], **values)
+    lines = list(csv.DictReader(io.StringIO(runs("runs", "--format", "csv").out)))
+    (trained,) = [line for line in lines if line["run"] == "trained"]
+    assert len(lines) == 4 and trained["inputs"] == FRAME
+    said = [trained[name] for name in ("params.C", "params.note", "metrics.auc", "error")]
+    assert said == ["0.5", 'a "b", c', "0.75", ""]
+    assert {line["error"] for line in lines} == {"", "ValueError: no rows"}
+    assert len(runs("runs", "nothing", "--format", "csv").lines) == 1
+    events = [json.loads(line) for line in runs("runs", "--format", "openlineage").lines]
+    states = [(one["job"]["name"], one["eventType"]) for one in events]
+    assert sorted(states)[:4] == [
+        *(("cleaning", state) for state in ("COMPLETE", "FAIL", "START", "START")),
+    ]
+    assert ("inference", "START") in states and ("inference", "COMPLETE") not in states
+    assert runs("runs", "nothing", "--format", "openlineage").out == ""

@@ -114,6 +114,14 @@ def test_every_kind_of_column() -> None:
     assert found["day"].minimum == "2020-01-01" and found["both"].minimum is None
 
 
+@pytest.mark.parametrize("type_", ["Int64", "Float64", "object", "int64[pyarrow]"])
+@pytest.mark.parametrize("size", [0, 1, 100])
+def test_numbers_that_numpy_does_not_hold(type_: str, size: int) -> None:
+    frame = pd.DataFrame({"n": pd.Series(range(size), dtype=type_)})
+    column = profile_of(frame)["columns"][0]
+    assert column["rows"] == size and (column["categories"] == {}) == (size != 1)
+
+
 def test_categories_are_exact_or_the_most_frequent() -> None:
     few = [f"c{i % 1_000}" for i in range(5_000)]
     assert len(column(pd.DataFrame({"x": few})).categories) == 1_000

@@ -190,6 +190,31 @@ def test_a_row_and_who_wrote_it(pipeline: Pipeline) -> None:
     assert transaction.facts["transaction_id"] == "t1"
 
 
+def test_a_row_that_was_changed_after_it_was_read_says_so(pipeline: Pipeline) -> None:
+    asked = pipeline.asked(sha("late"), "001")
+    prediction = pipeline.predict("1", None, "001", feature_sets=[asked])
+    ref = f"prediction/{prediction}"
+    before = str(pipeline.point()["logs"][0]["size"] - 1)
+    pipeline.emit.update(
+        "inquiry", "1003", {"PaymentStatus": "Current"}, actor="clerk", reason="paid on time"
+    )
+    found = pipeline.trace(ref)
+    late, same = found.find("inquiry/1003")[0], found.find("inquiry/1001")[0]
+    assert "1 event, last create by alice" in late.label
+    assert "CHANGED SINCE IT WAS READ: 1 event, last update by clerk 2026-01-05T" in late.label
+    assert late.label.endswith("set PaymentStatus because paid on time")
+    assert late.facts["events_since"] == 1
+    (change,) = late.facts["changes_since"]
+    assert (change["actor"], change["reason"]) == ("clerk", "paid on time")
+    assert change["changed"]["PaymentStatus"] == {"old": "Late", "new": "Current"}
+    assert late.facts["row"]["PaymentStatus"] == "Late"
+    assert same.facts["events_since"] == 0 and "SINCE" not in same.label
+    assert all(node.facts["actor"] == "alice" for node in found.of_kind("event"))
+    assert pipeline.trace(ref, as_of=before).find("inquiry/1003")[0].facts["events_since"] == 0
+    now = pipeline.trace("inquiry/1003").find("inquiry/1003")[0]
+    assert now.facts["events_since"] == 0
+
+
 def test_depth_and_what_is_cut_off(pipeline: Pipeline) -> None:
     training = pipeline.trained("1", "artifact", "clean")
     prediction = pipeline.predict("1", sha("artifact"), "001")
