@@ -117,9 +117,9 @@ class Arguments:
             if found is not None:
                 return found
         kind = type(thing)
-        if kind in (list, tuple, dict) and 0 < len(thing) <= MAX_PARTS and canonical(thing) is None:
-            if depth < MAX_NESTED:
-                return self._container(thing, name, depth + 1)
+        few = kind in (list, tuple, dict) and 0 < len(thing) <= MAX_PARTS
+        if few and depth < MAX_NESTED and canonical(thing) is None:
+            return self._container(thing, name, depth + 1)
         return self._input(thing, name)
 
     def _is_setting(self, thing: Any) -> bool:

@@ -209,7 +209,7 @@ class RunRecorder:
             except ValueError:  # ended in another context than it began in
                 _running.set(None)
         if os.getpid() != self._process_id:
-            return  # a forked child left the block: the run is the parent's, and it says how it ended
+            return  # a forked child left the block: the run is its parent's, which says the end
         try:
             self._end(error)
         except Exception as problem:  # whatever it is: the result of the run matters more

@@ -47,8 +47,8 @@ class Request(NamedTuple):
     """What to run: all of it recorded, and every blob already checked against its digest.
 
     `seed`: set before the call. `frames`: for a feature definition, dataset -> digest of a data
-    frame among the blobs that this process pickled itself. `batch`: the digest of the rows among the
-    blobs; they are the features.
+    frame among the blobs that this process pickled itself. `batch`: the digest of the rows, which
+    are among the blobs, where they are the features.
     """
 
     capsule: dict[str, Any]

@@ -42,7 +42,7 @@ def test_all_rows_are_identical(case: Case) -> None:
 
 
 def test_another_model_answers_some_rows_otherwise(case: Case) -> None:
-    score = scored(case, threshold=2.0)
+    score = scored(case, threshold=1.435)
     score(frame())
     case.register({"x": 3.1}, "2")
     found = case.replay(score.last_id, against="credit-risk@2")
@@ -66,8 +66,6 @@ def test_rows_that_are_gone_or_others(case: Case) -> None:
     assert found.reasons == ("ROWS_DIGEST_MISMATCH",)
     file.unlink()
     assert case.replay(score.last_id).reasons == ("ROWS_MISSING",)
-
-
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,18 @@
 """Every reader of lineage over records that lie: random fields of every type, in every record."""
 
-import io
 import json
 import random
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import audit
-from audit.cli.main import main
+from audit.cli.app import app
 from audit.errors import AuditError, LimitExceeded
 from audit.event.build import record_event
 from audit.event.canonical import builtin
@@ -31,7 +31,7 @@ from audit.store.blobs import BlobStore
 from tests.lineage.common import CLOCK_US, Case
 from tests.lineage.common_trace import frame, sha
 
-ROUNDS = 200
+ROUNDS = 6
 EVIL = "\x1b[2J\x1b]0;owned\x07\u202eevil\x00\n\r"
 TYPES = {
     "component.run": ("run.v1", "run", "k{}"),
@@ -198,10 +198,8 @@ COMMANDS = (
 def test_no_command_lets_an_escape_through(case: Case, seed: int) -> None:
     told(case, seed)
     for command in COMMANDS:
-        out, err = io.StringIO(), io.StringIO()
-        with redirect_stdout(out), redirect_stderr(err):
-            code = main([*command.split(), "--store", case.url])
-        assert code in (0, 1, 2), (command, code, err.getvalue())
-        assert "Traceback" not in err.getvalue(), command
-        said = out.getvalue() + err.getvalue()
+        ran = CliRunner().invoke(app, [*command.split(), "--store", case.url])
+        assert ran.exit_code in (0, 1, 2), (command, ran.output, ran.exception)
+        said = ran.stdout + ran.stderr
+        assert "Traceback" not in said and "a bug in audit" not in said, (command, said)
         assert not set("\x1b\x07\u202e\x00\r").intersection(said), command
