@@ -5,15 +5,11 @@ worst one of a row; how many rows came out how is beside it.
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from audit.errors import FormatError, NotFound, StoreCorrupt
-from audit.event.values import to_json
-from audit.lineage.batch import Chunk, read_chunks, read_lines, read_row, row_lines
-from audit.lineage.batch_cells import joined, put_together, row_values, sliced
+from audit.lineage.batch import read_chunks, read_lines, read_row, row_lines
 from audit.lineage.compare import (
     DIVERGED,
     IDENTICAL,
@@ -26,7 +22,6 @@ from audit.lineage.forms import Served
 from audit.lineage.judging import judge
 from audit.lineage.predictions import OK_STATUS, Prediction
 from audit.lineage.rerun import Reply
-from audit.lineage.served import describe, rebuild
 from audit.lineage.verdict import PredictionReplay
 from audit.store.blobs import BlobStore
 
@@ -65,32 +60,6 @@ def rows_for(blobs: BlobStore, prediction: Prediction) -> Rows:
     except (NotFound, FormatError) as error:
         return Rows(b"", "ROWS_MISSING", str(error))
     return Rows(data)
-
-
-def given(data: bytes) -> tuple[Any, list[Chunk]]:
-    """What the function was given, and how what it answered was recorded. Raises FormatError."""
-    lines = iter(read_lines(data))
-    features, output = read_chunks(data)
-    parts = []
-    for chunk in features:
-        rows = [read_row(line).features for line in islice(lines, chunk.rows)]
-        parts.append(rebuild(*put_together(rows, chunk.form)))
-    return joined(parts), output
-
-
-def answered(output: Any, chunks: Sequence[Chunk]) -> dict[str, Any]:
-    """What the function returned now, row by row, taken apart as it was then: part of a reply."""
-    if len(output) != sum(chunk.rows for chunk in chunks):
-        chunks = [Chunk(len(output), None)]
-    values: list[Any] = []
-    forms = []
-    start = 0
-    for chunk in chunks:
-        value, form = describe(sliced(output, start, start + chunk.rows))
-        values += [to_json(one) for one in row_values(value, form, chunk.rows)]
-        forms.append(form)
-        start += chunk.rows
-    return {"stage": "done", "rows": values, "form": {"is": "batch", "chunks": forms}}
 
 
 def judge_batch(answer: PredictionReplay, reply: Reply, data: bytes) -> PredictionReplay:

@@ -189,9 +189,9 @@ def _run(
     chunks: Any = None
     try:
         if request.get("batch") is not None:
-            from audit.lineage import batch_replay
+            from audit.lineage import batch_child
 
-            thing, chunks = batch_replay.given(blobs[request["batch"]])
+            thing, chunks = batch_child.given(blobs[request["batch"]])
             positional, named = _arguments(function, thing, "one")
         features = rebuild(fields_from_json(request["features"]), call["features"])
         if request["frames"] is not None:
@@ -218,7 +218,7 @@ def _run(
         output = dict(output)
     try:
         if chunks is not None:
-            return batch_replay.answered(output, chunks)
+            return batch_child.answered(output, chunks)
         value, form = describe(output)
         return {"stage": "done", "value": to_json(value), "form": form}
     except Exception as error:

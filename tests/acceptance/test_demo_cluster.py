@@ -84,8 +84,9 @@ class TestOnKafkaAndPostgresql(Claims):
         logs = json.loads(told.audit("status", "--json").stdout)["logs"]
         assert [log["log"] for log in logs] == list(range(PARTITIONS + 1))
         assert sum(log["events"] > 0 for log in logs[1:]) > 1
-        # Ten inquiries, the life of a user, model, run and prediction, the correction.
-        assert sum(log["events"] for log in logs) == 17
+        # Ten inquiries, the life of a user, the features, the run's begin and end, the model, the
+        # prediction and its replay, the flag, the correction.
+        assert sum(log["events"] for log in logs) == 21
         assert [log["quarantined"] for log in logs] == [0] * (PARTITIONS + 1)
 
     def test_positions_are_named_with_their_log(self, told: Told) -> None:

@@ -210,18 +210,28 @@ def test_a_failed_run_is_recorded_and_its_exception_unchanged(case: Case) -> Non
     assert (said["params"], said["metrics"], said["model"]) == ({"C": 1}, {"rows": 0.0}, None)
 
 
-def test_a_failure_that_cannot_be_recorded_does_not_hide_the_failure(case: Case) -> None:
+def test_a_failure_after_the_emitter_was_closed_is_recorded_by_the_next_run(case: Case) -> None:
+    error = ZeroDivisionError("on purpose")
     with (
         pytest.raises(ZeroDivisionError) as caught,
-        model_run("credit-risk", emitter=case.emit),
+        model_run("credit-risk", emitter=case.emit) as run,
     ):
         case.emit.close()
-        1 / 0  # noqa: B018
-    assert "could not be recorded" in caught.value.__notes__[0]
+        raise error
+    assert caught.value is error
+    with audit.Emitter(case.url, "later") as emit, model_run("next", emitter=emit):
+        pass
+    case.emit = audit.Emitter(case.url, "again")
+    said = [said for _, said in records(case, "model.run") if said["run_id"] == run.run_id]
+    assert [one["status"] for one in said] == ["START", "ABORT"]
+    assert "closed" in said[1]["error"] and "FAIL" in said[1]["error"]
 
 
-def test_a_run_that_cannot_be_recorded_says_so(case: Case) -> None:
-    with pytest.raises(InvalidInput, match="closed"), model_run("x", emitter=case.emit):
+def test_a_run_that_must_be_recorded_and_cannot_says_so(case: Case) -> None:
+    with (
+        pytest.raises(InvalidInput, match="closed"),
+        model_run("x", emitter=case.emit, on_unavailable="raise"),
+    ):
         case.emit.close()
 
 
