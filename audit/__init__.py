@@ -31,6 +31,8 @@ from audit.errors import (
 
 if TYPE_CHECKING:
     from audit.capture import quality
+    from audit.capture.asgi import AsgiMiddleware
+    from audit.capture.audited import audited
     from audit.capture.component import component
     from audit.capture.context import context
     from audit.capture.declare import dataset_version, ground_truth, review, transition
@@ -38,9 +40,11 @@ if TYPE_CHECKING:
     from audit.capture.features import features
     from audit.capture.mlflow_run import mlflow_run
     from audit.capture.predictor import predictor
+    from audit.capture.request import identify
     from audit.capture.run_record import current_run
     from audit.capture.runs import model_run
     from audit.capture.statuses import statuses
+    from audit.capture.wsgi import WsgiMiddleware
     from audit.ledger import Ledger
     from audit.verify.bundle import verify_bundle
     from audit.verify.policy import Policy
@@ -49,6 +53,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Ambiguous",
+    "AsgiMiddleware",
     "AuditError",
     "Emitter",
     "FailedTest",
@@ -69,13 +74,16 @@ __all__ = [
     "UnknownKey",
     "UnknownSchema",
     "Unproven",
+    "WsgiMiddleware",
     "__version__",
+    "audited",
     "component",
     "context",
     "current_run",
     "dataset_version",
     "features",
     "ground_truth",
+    "identify",
     "mlflow_run",
     "model_run",
     "predictor",
@@ -87,15 +95,19 @@ __all__ = [
 ]
 
 _HOME = {
+    "AsgiMiddleware": "audit.capture.asgi",
     "Emitter": "audit.capture.emitter",
     "Ledger": "audit.ledger",
     "Policy": "audit.verify.policy",
+    "WsgiMiddleware": "audit.capture.wsgi",
+    "audited": "audit.capture.audited",
     "component": "audit.capture.component",
     "context": "audit.capture.context",
     "current_run": "audit.capture.run_record",
     "dataset_version": "audit.capture.declare",
     "features": "audit.capture.features",
     "ground_truth": "audit.capture.declare",
+    "identify": "audit.capture.request",
     "mlflow_run": "audit.capture.mlflow_run",
     "model_run": "audit.capture.runs",
     "predictor": "audit.capture.predictor",

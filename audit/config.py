@@ -29,7 +29,7 @@ class Settings(BaseSettings):
     """What may be set. None: the default of INTERFACE, beside the store.
 
     `store`, `bus`, `blobs` are URLs; `key`, `policy`, `spool` paths; relative ones are meant from
-    the current folder.
+    the current folder. `read_model` is a folder, or `off`.
     """
 
     model_config = SettingsConfigDict(
@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     spool: Path | None = None
     policy: Path | None = None
     blobs: str | None = Field(default=None, min_length=1)
+    read_model: str | None = Field(default=None, min_length=1)
 
     @property
     def passphrase(self) -> str | None:

@@ -40,7 +40,7 @@ class Target:
         self.refuses = False
         self._emitter = emitter
         self.source = source
-        self.bus = emitter.bus if emitter is not None else bus or _default_bus()
+        self.bus = emitter.bus if emitter is not None else bus or default_bus()
         if not isinstance(blobs, BlobStore):
             blobs = BlobStore(blobs if blobs is not None else default_blobs_url(self._store()))
         self.blobs = blobs
@@ -99,6 +99,7 @@ class Target:
             _away_until_s.pop(self.bus, None)
 
 
-def _default_bus() -> str:
+def default_bus() -> str:
+    """Where events go when nobody said it: AUDIT_BUS, AUDIT_STORE, else a ledger in this folder."""
     named = (os.environ.get(variable) for variable in BUS_VARIABLES)
     return next((url for url in named if url), DEFAULT_BUS)

@@ -26,6 +26,10 @@ COMMANDS = {
     "blame": _command("blame", APPLICATIONS, "Who set each field of a row, when and why."),
     "diff": _command("diff", APPLICATIONS, "What changed between two points."),
     "log": _command("log", APPLICATIONS, "The events, newest first."),
+    "sql": _command("sql", APPLICATIONS, "Read-only SQL over events and datasets, at any point."),
+    "export": _command(
+        "export", APPLICATIONS, "Parquet for other engines, with a signed manifest."
+    ),
     "verify": _command("verify", AUDITORS, "Check the ledger, one entry, a bundle or a receipt."),
     "show": _command("show", AUDITORS, "One entry: event, position, hashes and who signed."),
     "prove": _command("prove", AUDITORS, "Write a receipt: one entry that verifies alone."),
@@ -42,11 +46,17 @@ COMMANDS = {
     "consume": _command("consume", OPERATORS, "Seal what a Kafka topic holds."),
     "status": _command("status", OPERATORS, "Logs, sizes, checkpoints: the first thing to type."),
     "key": _command("key", OPERATORS, "The log's and the producers' keys."),
+    "readmodel": Lazy(
+        "audit.cli.read_model",
+        "read_model",
+        OPERATORS,
+        "The columns that fast answers come from: build, status, drop.",
+    ),
     "quarantine": _command("quarantine", OPERATORS, "What could not be accepted, and why."),
 }
 
 LATER = (
-    *("capture", "reconcile", "sql", "export", "serve", "tiles", "witness", "timestamp"),
+    *("capture", "reconcile", "serve", "tiles", "witness", "timestamp"),
     *("recover", "erase", "subject"),
 )
 """Names of commands that are promised, and not there yet."""

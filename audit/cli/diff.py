@@ -1,11 +1,13 @@
 """`audit diff`: what changed between two points."""
 
+from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
 
 from audit.cli.changes import pair_text
+from audit.cli.event_lines import when
 from audit.cli.harmless import harmless
 from audit.cli.options import (
     as_of_option,
@@ -16,9 +18,11 @@ from audit.cli.options import (
 )
 from audit.cli.output import write, write_json_array
 from audit.cli.session import Session, note
+from audit.replay.diff_steps import RowStep
 from audit.replay.points import parse_range
 
 if TYPE_CHECKING:
+    from audit.replay.blame import Said
     from audit.replay.diff import RowChange
 
 SIGNS = {"added": "+", "removed": "-", "changed": "~"}
@@ -29,6 +33,7 @@ SIGNS = {"added": "+", "removed": "-", "changed": "~"}
 @click.argument("span", metavar="A..B", required=False)
 @as_of_option
 @valid_at_option
+@click.option("--full", is_flag=True, help="Every step in between, with the entry that made it.")
 @store_option
 @json_option
 @session_argument
@@ -38,6 +43,7 @@ def diff(
     span: str | None,
     as_of: str | None,
     valid_at: str | None,
+    full: bool,
     store: str,
     as_json: bool,
 ) -> None:
@@ -46,10 +52,16 @@ def diff(
     \b
     audit diff user 2026-01-01..2026-02-01
     audit diff user/5 HEAD~10..HEAD
+    audit diff user HEAD~10.. --full          # each change, who made it and why
     audit diff user HEAD~10 --as-of now       # the same as HEAD~10..now
     """
     a, b = _points(span, as_of)
-    changes = session.ledger(store).diff(entity, a, b, valid_at)
+    ledger = session.ledger(store)
+    changes: Iterator[RowChange | RowStep]
+    if full:
+        changes = ledger.diff(entity, a, b, valid_at, net=False)
+    else:
+        changes = ledger.diff(entity, a, b, valid_at)
     if as_json:
         write_json_array(change.to_dict() for change in changes)
         return
@@ -58,7 +70,7 @@ def diff(
         note(f"nothing of {entity} differs between {a} and {b}")
         return
     for change in chain((first,), changes):
-        _show(change)
+        _show(change, ledger.single)
 
 
 def _points(span: str | None, as_of: str | None) -> tuple[str, str]:
@@ -72,7 +84,19 @@ def _points(span: str | None, as_of: str | None) -> tuple[str, str]:
     return span, as_of
 
 
-def _show(change: "RowChange") -> None:
-    write(f"{SIGNS[change.kind]} {harmless(change.entity_key)}\n")
+def _show(change: "RowChange | RowStep", single: bool) -> None:
+    by = _by(change.said, single) if isinstance(change, RowStep) else ""
+    write(f"{SIGNS[change.kind]} {harmless(change.entity_key)}{by}\n")
     for name, pair in change.fields.items():
         write(f"    {harmless(name)}: {harmless(pair_text(pair))}\n")
+
+
+def _by(said: "Said | None", single: bool) -> str:
+    if said is None:
+        return "  readable since its schema was recorded"
+    entry = str(said.index) if single else f"{said.log}/{said.index}"
+    words = [f"entry {entry}", when(said.recorded_time_us), said.op]
+    words.append(f"by {said.actor or 'nobody named'}")
+    if said.reason:
+        words.append(f"({said.reason})")
+    return "  " + harmless(" ".join(words))

@@ -39,6 +39,9 @@ as_of_option = click.option(
 valid_at_option = click.option(
     "--valid-at", metavar="T", help="As it was in the world then: by the events' valid time."
 )
+key_option = click.option(
+    "--key", "keys", metavar="KEY", multiple=True, help="Only the row of this key; repeat for more."
+)
 policy_option = click.option(
     "--policy", metavar="FILE", help="Whom to trust. Default: audit.policy beside the store."
 )

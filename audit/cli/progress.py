@@ -25,6 +25,9 @@ class Progress:
         """Show it, unless that was done a moment ago. A total of 0 is not known."""
         if not self._shown:
             return
+        if total and done >= total:
+            self._clear()
+            return
         now = time.monotonic()
         if now - self._last < SECONDS_BETWEEN:
             return
@@ -51,6 +54,10 @@ class Progress:
         tb: TracebackType | None,
     ) -> None:
         """Take the line away."""
+        self._clear()
+
+    def _clear(self) -> None:
         if self._dirty:
+            self._dirty = False
             sys.stderr.write(CLEAR)
             sys.stderr.flush()

@@ -8,6 +8,7 @@ from audit.cli.files import file_or_stdout
 from audit.cli.options import (
     as_of_option,
     json_option,
+    key_option,
     policy_option,
     session_argument,
     store_option,
@@ -18,7 +19,7 @@ from audit.errors import InvalidInput
 from audit.replay.refs import RECORD_WORDS, is_ref
 
 FORMATS = ("table", "csv", "jsonl", "parquet")
-COLUMN_MODES = ("then", "latest", "union")
+COLUMN_MODES = frozenset(("then", "latest", "union"))
 _FORMAT_OF_SUFFIX = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 
 
@@ -30,10 +31,19 @@ _FORMAT_OF_SUFFIX = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".par
 @click.option("--format", "form", type=click.Choice(FORMATS), help="Default: table.")
 @click.option(
     "--columns",
-    type=click.Choice(COLUMN_MODES),
-    help="Columns as of then, of today, or all there ever were. Default: union.",
+    metavar="A,B|MODE",
+    help="These columns; or those of then, latest, or their union (the default).",
 )
-@click.option("--verify", "check", is_flag=True, help="Check every entry used against its proof.")
+@key_option
+@click.option(
+    "--where",
+    metavar="CONDITION",
+    multiple=True,
+    help="Rows that fit all of these: amount>=100, 'dpt in ISR,SCS', 'note is null'.",
+)
+@click.option(
+    "--verify", "check", is_flag=True, help="Make it again from all leaves, hashed, and compare."
+)
 @click.option("--against", metavar="MODEL@V", help="A prediction: run this model instead.")
 @click.option(
     "--set", "changes", metavar="F=V", multiple=True, help="A prediction: change a value."
@@ -57,6 +67,8 @@ def replay(
     output: str | None,
     form: str | None,
     columns: str | None,
+    keys: tuple[str, ...],
+    where: tuple[str, ...],
     check: bool,
     against: str | None,
     changes: tuple[str, ...],
@@ -74,6 +86,7 @@ def replay(
     audit replay inquiry --valid-at 2020-06-01       # as it was in the world then
     audit replay user/5 --as-of HEAD~10
     audit replay inquiry -o inquiry.parquet
+    audit replay inquiry --columns amount,status --where 'amount>=100'
     audit replay prediction/ID                       # exit 1 unless the same comes out
     audit replay run/ID                              # train again, compare the model
 
@@ -84,6 +97,8 @@ def replay(
 
     output = file_or_stdout(output)
 
+    if is_ref(what):
+        _require_no(what, key=keys, where=where)
     if is_ref(what) and what.partition("/")[0] in RECORD_WORDS:
         _require_no(what, output=output, columns=columns, valid_at=valid_at, form=form)
         from audit.cli.replay_prediction import Question, show_prediction
@@ -105,13 +120,22 @@ def replay(
         what,
         as_of,
         valid_at,
-        columns or "union",
+        _columns(columns),
+        keys or None,
+        where,
         _form(form, output, as_json),
         output,
         check,
         policy,
     )
     (show_row if is_ref(what) else show_dataset)(session, session.ledger(store), wanted)
+
+
+def _columns(columns: str | None) -> str | list[str]:
+    """A mode, or names between commas."""
+    if columns is None or columns in COLUMN_MODES:
+        return columns or "union"
+    return [name for name in columns.split(",") if name]
 
 
 def _form(form: str | None, output: str | None, as_json: bool) -> str:

@@ -24,19 +24,25 @@ from audit.replay.rows_out import (
 
 if TYPE_CHECKING:
     from audit.ledger import Ledger
+    from audit.ledger.answers import DatasetAnswer, RowAnswer
     from audit.ledger.checks import Checked
-    from audit.replay.asof import Dataset
     from audit.replay.citation import Citation
     from audit.replay.fold import Row
+    from audit.replay.select import Selected
 
 
 class Wanted(NamedTuple):
-    """What is to be replayed and how it is shown; `form` is table, csv, jsonl, parquet or json."""
+    """What is to be replayed and how it is shown; `form` is table, csv, jsonl, parquet or json.
+
+    `columns`: a mode, or names. `where`: conditions as they were typed.
+    """
 
     what: str
     as_of: str | None
     valid_at: str | None
-    columns: str
+    columns: str | list[str]
+    keys: tuple[str, ...] | None
+    where: tuple[str, ...]
     form: str
     output: str | None
     check: bool
@@ -45,10 +51,18 @@ class Wanted(NamedTuple):
 
 def show_dataset(session: Session, ledger: "Ledger", wanted: Wanted) -> None:
     """Replay a dataset."""
-    found, citation, hint = ledger.dataset(
-        wanted.what, wanted.as_of, wanted.valid_at, wanted.columns
+    from audit.replay.conditions import parse_wheres
+
+    answer = ledger.dataset(
+        wanted.what,
+        wanted.as_of,
+        wanted.valid_at,
+        wanted.columns,
+        keys=wanted.keys,
+        filters=parse_wheres(wanted.where),
     )
-    checked = _check(session, ledger, wanted)
+    found, citation, hint = answer
+    checked = _check(session, ledger, wanted, answer)
     if wanted.form == "json":
         rows = [json.loads(json_row(key, row)) for key, row in found.rows()]
         write_json(_document(citation, checked, {"dataset": wanted.what, "rows": rows}))
@@ -60,8 +74,9 @@ def show_dataset(session: Session, ledger: "Ledger", wanted: Wanted) -> None:
 
 def show_row(session: Session, ledger: "Ledger", wanted: Wanted) -> None:
     """Replay one row."""
-    found, citation, hint = ledger.row(wanted.what, wanted.as_of, wanted.valid_at)
-    checked = _check(session, ledger, wanted)
+    answer = ledger.row(wanted.what, wanted.as_of, wanted.valid_at)
+    found, citation, hint = answer
+    checked = _check(session, ledger, wanted, answer)
     key, row = found.ref.entity_key, found.row
     if wanted.form == "json":
         shown = None if row is None else json.loads(json_row(key, row))
@@ -85,17 +100,19 @@ def _label_columns(row: "Row") -> int:
     return 2 + max((len(name) for name in row), default=10)
 
 
-def _write(found: "Dataset", citation: "Citation", wanted: Wanted) -> int:
+def _write(found: "Selected", citation: "Citation", wanted: Wanted) -> int:
     """Write all rows; returns how many."""
     if wanted.form == "table":
-        named = sorted((output_name(name), name) for name in found.columns)
+        named = [(output_name(name), name) for name in found.columns]
+        if found.wanted.columns is None:
+            named.sort()
         rows = ((key, *(_cell(row, name) for _, name in named)) for key, row in found.rows())
         return write_table((KEY_COLUMN, *(shown for shown, _ in named)), rows)
     return _write_rows(found, list(found.columns), citation, wanted)
 
 
 def _write_rows(
-    found: "Dataset | list[tuple[str, Row]]",
+    found: "Selected | list[tuple[str, Row]]",
     columns: list[str],
     citation: "Citation",
     wanted: Wanted,
@@ -139,12 +156,14 @@ def _text(output: str | None) -> Iterator[TextIO]:
         text.detach()
 
 
-def _check(session: Session, ledger: "Ledger", wanted: Wanted) -> "Checked | None":
-    """With --verify: every entry that the answer is made from, against its proof."""
+def _check(
+    session: Session, ledger: "Ledger", wanted: Wanted, answer: "DatasetAnswer | RowAnswer"
+) -> "Checked | None":
+    """With --verify: the answer, made again from all leaves."""
     if not wanted.check:
         return None
     policy = ledger.policy_file(wanted.policy)
-    checked = ledger.check_answer(wanted.what, wanted.as_of, policy)
+    checked = ledger.check(wanted.what, answer, policy)
     if not checked.ok:
         session.exit_code = FINDINGS
     return checked

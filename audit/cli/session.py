@@ -56,9 +56,23 @@ class Session:
         from audit.ledger import Ledger
 
         ledger = self._open.enter_context(Ledger(store, now_us=self.now_us))
+        self._tell_of_read_model(ledger)
         if not ledger.reader.complete:
             note("a bundle made by a query: what the query left out is not in here")
         return ledger
+
+    def _tell_of_read_model(self, ledger: "Ledger") -> None:
+        """A bar while a question builds the read model; at the end, what was wrong with it."""
+        from audit.cli.progress import Progress
+
+        progress = self._open.enter_context(Progress("building the read model:", "entries"))
+
+        def tell() -> None:
+            for line in ledger.tell_of_read_model(progress):
+                note(line)
+
+        ledger.tell_of_read_model(progress)
+        self._open.callback(tell)
 
     def close(self) -> None:
         """Close what was opened, take back what was set. Safe to repeat."""

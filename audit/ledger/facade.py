@@ -5,23 +5,12 @@ it is when asked; nothing is kept but the connection. Writing is the emitter's b
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import date, datetime
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from audit.errors import InvalidInput
-from audit.ledger.answers import (
-    DatasetAnswer,
-    Moment,
-    RowAnswer,
-    answer_dataset,
-    answer_row,
-    any_ref,
-    frame_of,
-    row_ref,
-)
+from audit.ledger.engines import Engines
 from audit.ledger.machine_learning import MachineLearning
 from audit.ledger.open import (
     DEFAULT_URL,
@@ -30,25 +19,21 @@ from audit.ledger.open import (
     policy_for,
     policy_path,
 )
-from audit.replay.points import AsOf, Cut, locate, resolve, time_of
-from audit.replay.refs import Ref, is_ref, parse_entity
+from audit.ledger.read_model import ledger_read_model
+from audit.ledger.replaying import Replaying
+from audit.ledger.searching import Searching
+from audit.replay.points import AsOf, Cut, locate, resolve
 from audit.store import clock_us
 from audit.store.contract import LOG_OF_THE_LEDGER
 
 if TYPE_CHECKING:
-    import pandas
-
     from audit.capture.keyring import RegisteredKey
     from audit.event.row import Change
     from audit.event.values import Value
-    from audit.ledger.checks import Checked
     from audit.ledger.contents import Contents
     from audit.ledger.status import LedgerStatus
     from audit.log.record import Record
-    from audit.replay.blame import Blame
-    from audit.replay.diff import RowChange
-    from audit.replay.fold import Row
-    from audit.replay.history import Version
+    from audit.replay.columnar.model import ReadModel
     from audit.store.contract import Reader
     from audit.verify.bundle import Written
     from audit.verify.findings import Report
@@ -59,29 +44,50 @@ if TYPE_CHECKING:
 
 ALL_KINDS = "kind:event kind:schema kind:control kind:quarantined"
 
-When = str | datetime | date | None
-"""A time on the valid axis; None: the recorded axis is asked for."""
 
-
-class Ledger(MachineLearning):
+class Ledger(MachineLearning, Replaying, Searching, Engines):
     """Reads one ledger. Use it in a `with` block, or `close` it.
 
     `url`: the store, or `bundle:///case.zip` (default AUDIT_STORE, else sqlite:///audit.db).
     `now_us`: the clock for `now`, `-7d` and the like, microseconds since the epoch; default the
-    system's at each call. Points (`as_of`): a time, a position, an aware datetime; None is HEAD.
+    system's at each call. `read_model`: the folder of the read model (default: AUDIT_READ_MODEL,
+    else beside the store), or "off" to answer from the log alone.
+    Points (`as_of`): a time, a position, an aware datetime; None is HEAD.
     Every method may raise Unavailable (StoreMissing when there is no ledger) and StoreCorrupt;
     InvalidInput, NotFound and Ambiguous for what was asked wrongly.
     """
 
-    def __init__(self, url: str | None = None, now_us: int | None = None) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        now_us: int | None = None,
+        *,
+        read_model: str | os.PathLike[str] | None = None,
+    ) -> None:
         """Open it. Raises StoreMissing, Unavailable, InvalidInput."""
         self.url = url or os.environ.get(STORE_VARIABLE) or DEFAULT_URL
         self._now_us = now_us
         self.reader: Reader = open_any_reader(self.url)
+        self._read_model = ledger_read_model(self.reader, self.url, read_model)
 
     def now_us(self) -> int:
         """The clock that this ledger was given, or the system's."""
         return clock_us() if self._now_us is None else self._now_us
+
+    @property
+    def read_model(self) -> "ReadModel | None":
+        """The columns that fast answers come from; None where they are off. Builds nothing."""
+        return None if self._read_model is None else self._read_model.open()
+
+    def tell_of_read_model(self, progress: "Callable[[int, int], object]") -> list[str]:
+        """Tell how far it is (done, entries in all) whenever a question builds the read model.
+
+        Gives what was dropped of it, or built again, so far, and why. Opens nothing.
+        """
+        if self._read_model is None:
+            return []
+        self._read_model.progress = progress
+        return self._read_model.notes
 
     @cached_property
     def single(self) -> bool:
@@ -99,97 +105,7 @@ class Ledger(MachineLearning):
         """How far each log is read for a point. A cut is one already: it stays."""
         return as_of if isinstance(as_of, Cut) else resolve(self.reader, as_of, self.now_us())
 
-    def _valid_us(self, valid_at: When) -> int | None:
-        return None if valid_at is None else time_of(valid_at, self.now_us())
-
-    def at(self, as_of: AsOf, valid_at: When = None) -> "Moment":
-        """All datasets at one point: `ledger.at(T)["user"]` is a data frame."""
-        return Moment(self.reader, self.cut(as_of), self._valid_us(valid_at))
-
-    # Datasets and rows
-
-    def datasets(self) -> list[str]:
-        """The entity types that are datasets, sorted."""
-        from audit.replay.known import datasets
-
-        return datasets(self.reader)
-
-    def dataset(
-        self,
-        entity_type: str,
-        as_of: AsOf = None,
-        valid_at: When = None,
-        columns: str = "union",
-    ) -> DatasetAnswer:
-        """A dataset at a point, row by row. `columns`: then, latest, or their union."""
-        cut, valid_us = self.cut(as_of), self._valid_us(valid_at)
-        return answer_dataset(self.reader, entity_type, cut, valid_us, columns)
-
-    def row(self, ref: str | Ref, as_of: AsOf = None, valid_at: When = None) -> RowAnswer:
-        """One row at a point, with its citation."""
-        return answer_row(self.reader, row_ref(ref), self.cut(as_of), self._valid_us(valid_at))
-
-    def replay(
-        self,
-        entity_type: str,
-        as_of: AsOf = None,
-        valid_at: When = None,
-        columns: str = "union",
-    ) -> "pandas.DataFrame":
-        """A dataset at a point, as a data frame; `df.attrs["audit"]` cites what it stands on."""
-        if is_ref(entity_type):
-            raise InvalidInput(f"{entity_type} is one row; use replay_row for it")
-        return frame_of(self.dataset(entity_type, as_of, valid_at, columns))
-
-    def replay_row(self, ref: str | Ref, as_of: AsOf = None, valid_at: When = None) -> "Row | None":
-        """One row at a point as a dict; None where it is not there."""
-        return self.row(ref, as_of, valid_at).found.row
-
-    def history(self, ref: str | Ref, as_of: AsOf = None) -> "list[Version]":
-        """All versions of a thing, oldest first."""
-        from audit.replay.history import history
-
-        return history(self.reader, any_ref(ref), self.cut(as_of))
-
-    def blame(self, ref: str | Ref, as_of: AsOf = None, valid_at: When = None) -> "Blame":
-        """Who gave each field of a row its value, when and why."""
-        from audit.replay.blame import blame
-
-        return blame(self.reader, row_ref(ref), self.cut(as_of), self._valid_us(valid_at))
-
-    def diff(self, entity: str, a: AsOf, b: AsOf, valid_at: When = None) -> "Iterator[RowChange]":
-        """The rows of a dataset (or the one row of a REF) that differ between two points.
-
-        With `valid_at`, the rows valid then, as known at `a` and at `b`.
-        """
-        from audit.replay.diff import diff, diff_row
-
-        valid_us = self._valid_us(valid_at)
-        cuts = self.cut(a), self.cut(b)
-        if not is_ref(entity):
-            return diff(self.reader, parse_entity(entity), *cuts, valid_us, valid_us)
-        change = diff_row(self.reader, row_ref(entity), *cuts, valid_us, valid_us)
-        return iter(() if change is None else (change,))
-
-    # Events and entries
-
-    def events(
-        self,
-        query: str = "",
-        as_of: AsOf | Cut = None,
-        newest_first: bool = False,
-        limit: int | None = None,
-        since: Mapping[int, int] | None = None,
-    ) -> "Iterator[Record]":
-        """The records that a query fits (see `audit.replay.query`), oldest first.
-
-        `since`: log -> size; only what came after. `content` reads what a record's event says.
-        """
-        from audit.replay.events import events
-        from audit.replay.query import parse_query
-
-        parsed = parse_query(query, self.now_us())
-        return events(self.reader, parsed, self.cut(as_of), newest_first, limit, since)
+    # Entries (events by a query: see `Searching`)
 
     def entry(self, position: str | int) -> "Record":
         """The entry at a position."""
@@ -231,14 +147,6 @@ class Ledger(MachineLearning):
         from audit.ledger.status import status_of
 
         return status_of(self.reader, self.cut(as_of), self.now_us(), self.url, source)
-
-    def check_answer(
-        self, what: str, as_of: AsOf | Cut = None, policy: "GivenPolicy | None" = None
-    ) -> "Checked":
-        """Check every entry that the replay of a dataset or row is made from, by its own proof."""
-        from audit.ledger.checks import check_answer
-
-        return check_answer(self.reader, what, self.cut(as_of), self._trusted(policy))
 
     def policy_file(self, path: str | None) -> "Policy | None":
         """The policy in a file that somebody named; without a name the ledger's own."""

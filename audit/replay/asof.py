@@ -1,14 +1,16 @@
 """The rows of a dataset, or one row, at a cut, on either axis.
 
-A dataset is read in one pass (`onepass`). Where there are more keys than ROWS_IN_MEMORY, so many at
+Where the reader has a read model (see `fastpath`) a dataset comes from there, with the same rows.
+Else it is read in one pass (`onepass`). Where there are more keys than ROWS_IN_MEMORY, so many at
 a time are folded, in byte order, each time in a pass of its own: bounded memory, more passes.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from audit.event.times import format_time
 from audit.replay.columns import ColumnMode, Naming
+from audit.replay.fastpath import fast_dataset
 from audit.replay.fold import NOTHING, Position, Row, State, advance, in_force
 from audit.replay.known import require_dataset, require_recorded
 from audit.replay.onepass import OnePass, batches
@@ -16,6 +18,9 @@ from audit.replay.points import Cut, resolve
 from audit.replay.refs import Ref
 from audit.replay.steps import Steps
 from audit.store.contract import Reader
+
+if TYPE_CHECKING:
+    from audit.replay.columnar.fast import FastDataset
 
 ROWS_IN_MEMORY = 250_000
 """Keys folded in memory at once."""
@@ -65,6 +70,10 @@ class Dataset:
             else:
                 yield key, {name: value for name, value in row.items() if name in self._only}
 
+    def held(self) -> Iterator[str]:
+        """The columns that any row has a value in, be it null."""
+        yield from {name for _, row in self.rows() for name in row}
+
     def _all_rows(self) -> Iterator[tuple[str, Row]]:
         if self._states is not None:
             yield from _sorted_rows(self._states)
@@ -82,6 +91,14 @@ def _sorted_rows(states: dict[str, State]) -> Iterator[tuple[str, Row]]:
             yield key, row
 
 
+def rows_at(
+    steps: Steps, valid_at_us: int | None, rows_in_memory: int = ROWS_IN_MEMORY
+) -> "Dataset | FastDataset":
+    """All rows at the cut of some steps, from the read model or else in one pass over the log."""
+    fast = fast_dataset(steps, valid_at_us)
+    return Dataset(steps, valid_at_us, rows_in_memory) if fast is None else fast
+
+
 def dataset(
     reader: Reader,
     entity_type: str,
@@ -89,7 +106,7 @@ def dataset(
     valid_at_us: int | None = None,
     mode: ColumnMode = ColumnMode.UNION,
     rows_in_memory: int = ROWS_IN_MEMORY,
-) -> Dataset:
+) -> "Dataset | FastDataset":
     """The dataset at a cut, with the columns that `mode` asks for.
 
     Where nothing of it was recorded by then it has no rows, and the columns it has today. Raises
@@ -98,7 +115,7 @@ def dataset(
     require_dataset(reader, entity_type)
     named_at = cut if mode is not ColumnMode.LATEST else resolve(reader, None, 0)
     steps = Steps(reader, entity_type, cut, Naming(reader, entity_type, named_at))
-    found = Dataset(steps, valid_at_us, rows_in_memory)
+    found = rows_at(steps, valid_at_us, rows_in_memory)
     if not found.events:
         found.show(_columns_today(reader, entity_type))
     elif mode is ColumnMode.THEN:
@@ -111,15 +128,15 @@ def dataset(
 
 def _columns_today(reader: Reader, entity_type: str) -> tuple[str, ...]:
     head = resolve(reader, None, 0)
-    return Dataset(Steps(reader, entity_type, head), None, 0).columns
+    return rows_at(Steps(reader, entity_type, head), None, 0).columns
 
 
-def _columns_of_newest(found: Dataset) -> Iterable[str]:
+def _columns_of_newest(found: "Dataset | FastDataset") -> Iterable[str]:
     """The columns of the newest declared schema; without one, those that any row still has."""
     declared = found.naming.columns(found.naming.names_of_dataset())
     if declared is not None:
         return declared
-    return {name for _, row in found.rows() for name in row}
+    return found.held()
 
 
 def row(reader: Reader, ref: Ref, cut: Cut, valid_at_us: int | None = None) -> RowAt:

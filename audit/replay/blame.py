@@ -1,11 +1,14 @@
 """Who set each field of a row, when, why, and at which position."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, SupportsIndex
 
 from audit.errors import InvalidInput, StoreCorrupt
 from audit.event.values import Value, format_time, to_json
+from audit.replay.columns import Naming
 from audit.replay.fold import Move, Position, Row, Step, changed_fields, moves
-from audit.replay.known import require_recorded
+from audit.replay.known import require_dataset, require_recorded
+from audit.replay.onepass import KEYS_READ_AGAIN, batches
 from audit.replay.points import Cut
 from audit.replay.refs import Ref
 from audit.replay.steps import Steps
@@ -110,11 +113,51 @@ def blame(reader: Reader, ref: Ref, cut: Cut, valid_at_us: int | None = None) ->
     """
     if not ref.is_row:
         raise InvalidInput(f"{ref} is no row of a dataset; its history says who recorded it")
-    steps = Steps(reader, ref.entity_type, cut)
+    found = Steps(reader, ref.entity_type, cut).of_key(ref.entity_key)
+    blamed = _blame_of(found, valid_at_us)
+    if not blamed.fields and blamed.gone is None and all(step.is_keyless for step in found):
+        require_recorded(reader, ref)
+    return blamed
+
+
+class Cell(NamedTuple):
+    """A cell of a dataset: the key of its row, and who gave it its value."""
+
+    entity_key: str
+    blamed: FieldBlame
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can hold."""
+        return {"entity_key": self.entity_key, **self.blamed.to_dict()}
+
+
+def blame_cells(
+    reader: Reader,
+    entity_type: str,
+    cut: Cut,
+    valid_at_us: int | None = None,
+    keys: Iterable[str] | None = None,
+) -> Iterator[Cell]:
+    """Who gave each cell of a dataset, or of some of its keys, its value: see `blame`.
+
+    In byte order of the keys, fields by name; rows that are not there have no cells. Reads the
+    entries of the keys where they are few, else the dataset once for each KEYS_READ_AGAIN keys.
+    Raises NotFound for an unknown entity type.
+    """
+    require_dataset(reader, entity_type)
+    steps = Steps(reader, entity_type, cut, Naming(reader, entity_type, cut))
+    wanted = steps.keys() if keys is None else iter(sorted(set(keys), key=str.encode))
+    for some in batches(wanted, KEYS_READ_AGAIN):
+        found = steps.of_keys(some)
+        for key in some:
+            for blamed in _blame_of(found.pop(key), valid_at_us).fields:
+                yield Cell(key, blamed)
+
+
+def _blame_of(found: Sequence[Step], valid_at_us: int | None) -> Blame:
     setters: dict[str, Step] = {}
     row: Row | None = None
     gone: Step | None = None
-    found = steps.of_key(ref.entity_key)
     for move in moves(found, valid_at_us):
         row = move.after.row
         if row is None:
@@ -124,10 +167,8 @@ def blame(reader: Reader, ref: Ref, cut: Cut, valid_at_us: int | None = None) ->
             gone = None
             _set(setters, move)
     if row is None:
-        if all(step.is_keyless for step in found):
-            require_recorded(reader, ref)
-        return Blame((), None if gone is None else _said(gone))
-    fields = (FieldBlame(name, row[name], _said(setters[name])) for name in sorted(row))
+        return Blame((), None if gone is None else said_of(gone))
+    fields = (FieldBlame(name, row[name], said_of(setters[name])) for name in sorted(row))
     return Blame(tuple(fields), None)
 
 
@@ -136,7 +177,8 @@ def _set(setters: dict[str, Step], move: Move) -> None:
         setters[name] = move.step
 
 
-def _said(step: Step) -> Said:
+def said_of(step: Step) -> Said:
+    """The entry behind a step."""
     record = step.record
     event = record.event
     if event is None:

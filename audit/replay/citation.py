@@ -4,12 +4,12 @@ Per log: origin, size, the root hash at that size, and the next checkpoint that 
 these, whether the point is settled, and which transactions the cut goes through.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from audit.errors import InvalidInput, NotFound
 from audit.event.values import format_time
-from audit.log.record import Record
+from audit.replay.fastpath import fast_transactions
 from audit.replay.points import Cut
 from audit.replay.trusted import trusted_record
 from audit.store.contract import LogInfo, Reader, StoredCheckpoint
@@ -169,26 +169,33 @@ def transactions_cut(
     """
     outside: dict[str, int] = {}
     for log, size in cut.sizes.items():
-        stop = None if window is None else size + window
-        _count(_records(reader, log, size, stop), outside, None)
+        held = reader.size(log)
+        _add(outside, _named(reader, log, size, held if window is None else size + window, held))
     if not outside:
         return []
     inside: dict[str, int] = {}
     for log, size in cut.sizes.items():
         start = 0 if window is None else max(0, size - window)
-        _count(_records(reader, log, start, size), inside, outside)
-    return [CutTransaction(name, inside[name], outside[name]) for name in sorted(inside)]
+        _add(inside, _named(reader, log, start, size, size))
+    both = sorted(inside.keys() & outside.keys())
+    return [CutTransaction(name, inside[name], outside[name]) for name in both]
 
 
-def _records(reader: Reader, log: int, start: int, stop: int | None) -> Iterator[Record]:
-    for index, leaf in reader.leaves(log, start, stop):
-        yield trusted_record(log, index, leaf)
+def _named(reader: Reader, log: int, start: int, stop: int, held: int) -> Mapping[str, int]:
+    """Transaction -> its entries in [start, stop), of which there are `held`."""
+    stop = min(stop, held)
+    if start >= stop:
+        return {}
+    found = fast_transactions(reader, log, start, stop)
+    if found is None:
+        found = {}
+        for index, leaf in reader.leaves(log, start, stop):
+            event = trusted_record(log, index, leaf).event
+            if event is not None and event.transaction_id is not None:
+                found[event.transaction_id] = found.get(event.transaction_id, 0) + 1
+    return found
 
 
-def _count(
-    records: Iterator[Record], counts: dict[str, int], among: Mapping[str, int] | None
-) -> None:
-    for record in records:
-        name = None if record.event is None else record.event.transaction_id
-        if name is not None and (among is None or name in among):
-            counts[name] = counts.get(name, 0) + 1
+def _add(counts: dict[str, int], more: Mapping[str, int]) -> None:
+    for name, count in more.items():
+        counts[name] = counts.get(name, 0) + count

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, SupportsIndex
 
 from audit.event.values import fields_to_json
 from audit.log.entry import Kind
-from audit.replay.asof import ROWS_IN_MEMORY, Dataset
+from audit.replay.asof import rows_at
 from audit.replay.columns import Naming
 from audit.replay.fold import Row, changed_fields, fold
 from audit.replay.history import Changes, pair_to_json
@@ -22,7 +22,12 @@ from audit.replay.trusted import trusted_record
 from audit.store.contract import Reader
 
 MAX_SINGLE_KEYS = 200
-"""Up to so many touched keys are read each on its own; for more the dataset is read twice."""
+"""Up to so many touched keys are always read each on its own."""
+ENTRIES_FOR_A_KEY = 25
+"""So many entries are walked over in the time that reading one key on its own takes.
+
+More touched keys than that are worth reading the dataset twice.
+"""
 
 
 class RowChange(NamedTuple):
@@ -68,6 +73,13 @@ class Views(NamedTuple):
     valid_a_us: int | None
     valid_b_us: int | None
 
+    def change_between(self, later: Steps, key: str) -> RowChange | None:
+        """As `change`, reading the key once: no schema lies between that explains older entries."""
+        steps = later.of_key(key)
+        before = [step for step in steps if self.a.cut.holds(step.position)]
+        after = [step for step in steps if self.b.cut.holds(step.position)]
+        return _change(key, fold(before, self.valid_a_us).row, fold(after, self.valid_b_us).row)
+
     def change(self, key: str) -> RowChange | None:
         """How one key differs, from its own entries; None when it does not."""
         before = fold(self.a.of_key(key), self.valid_a_us).row
@@ -91,10 +103,10 @@ def diff(
     """
     require_dataset(reader, entity_type)
     views = _views(reader, entity_type, a, b, valid_a_us, valid_b_us)
-    keys = None if valid_a_us != valid_b_us else _touched(reader, views)
+    keys = None if valid_a_us != valid_b_us else touched(reader, views.a, views.b, few_keys(a, b))
     if keys is None:
         return _compare_all(views)
-    return _compare_keys(views, keys)
+    return _compare_keys(views, Steps(reader, entity_type, later_of(a, b), views.b.naming), keys)
 
 
 def diff_row(
@@ -119,7 +131,7 @@ def diff_row(
 def _views(
     reader: Reader, entity_type: str, a: Cut, b: Cut, valid_a_us: int | None, valid_b_us: int | None
 ) -> Views:
-    naming = Naming(reader, entity_type, _later(a, b))
+    naming = Naming(reader, entity_type, later_of(a, b))
     return Views(
         Steps(reader, entity_type, a, naming),
         Steps(reader, entity_type, b, naming),
@@ -128,26 +140,30 @@ def _views(
     )
 
 
-def _later(a: Cut, b: Cut) -> Cut:
-    """A cut at the larger size of every log."""
+def later_of(a: Cut, b: Cut) -> Cut:
+    """The cut at the larger size of every log."""
     sizes = {log: max(a.size(log), b.size(log)) for log in a.sizes.keys() | b.sizes.keys()}
     return b._replace(sizes=sizes)
 
 
-def _touched(reader: Reader, views: Views) -> list[str] | None:
-    """The keys with events between the cuts, sorted; None when they are many, or all may differ."""
-    a, b = views.a.cut, views.b.cut
+def few_keys(a: Cut, b: Cut) -> int:
+    """Up to so many touched keys it costs less to read each on its own."""
+    return max(MAX_SINGLE_KEYS, sum(later_of(a, b).sizes.values()) // ENTRIES_FOR_A_KEY)
+
+
+def touched(reader: Reader, a: Steps, b: Steps, max_keys: int) -> list[str] | None:
+    """The keys with events between two cuts, sorted; None when they are many, or all may differ."""
     keys: set[str] = set()
-    for log in a.sizes.keys() | b.sizes.keys():
-        start, stop = sorted((a.size(log), b.size(log)))
+    for log in a.cut.sizes.keys() | b.cut.sizes.keys():
+        start, stop = sorted((a.cut.size(log), b.cut.size(log)))
         if start == stop:
             continue
         if _new_schema(reader, log, start, stop):
             return None
-        for index, leaf in reader.entity(log, views.a.entity_type, None, stop, start):
+        for index, leaf in reader.entity(log, a.entity_type, None, stop, start):
             event = trusted_record(log, index, leaf).event
             key = None if event is None else event.entity_key
-            if key is None or len(keys) > MAX_SINGLE_KEYS:
+            if key is None or len(keys) > max_keys:
                 return None
             keys.add(key)
     return sorted(keys, key=str.encode)
@@ -158,17 +174,17 @@ def _new_schema(reader: Reader, log: int, start: int, stop: int) -> bool:
     return any(index >= start for index, _ in reader.special(log, stop, int(Kind.EVENT)))
 
 
-def _compare_keys(views: Views, keys: list[str]) -> Iterator[RowChange]:
+def _compare_keys(views: Views, later: Steps, keys: list[str]) -> Iterator[RowChange]:
     for key in keys:
-        change = views.change(key)
+        change = views.change_between(later, key)
         if change is not None:
             yield change
 
 
 def _compare_all(views: Views) -> Iterator[RowChange]:
     """Walk both datasets side by side, in byte order of the keys."""
-    olds = Dataset(views.a, views.valid_a_us, ROWS_IN_MEMORY).rows()
-    news = Dataset(views.b, views.valid_b_us, ROWS_IN_MEMORY).rows()
+    olds = rows_at(views.a, views.valid_a_us).rows()
+    news = rows_at(views.b, views.valid_b_us).rows()
     old, new = next(olds, None), next(news, None)
     while old is not None or new is not None:
         old_key = None if old is None else old[0].encode()

@@ -1,13 +1,17 @@
 """Events that match a query, at a cut, oldest or newest first.
 
 What the query pins down is looked up in the store's indexes: recorded times become index ranges,
-an event id, an entity or a key become look-ups. Everything read is judged by its leaf.
+an event id, an entity or a key become look-ups. For everything else the read model's columns, where
+there is one, say which entries may fit (`audit.replay.columnar.search`). Without it the leaves are
+walked through, and those that lack the bytes of what is asked for are not decoded. Every record
+given out is judged by its leaf, whichever way it was found.
 """
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 
 from audit.errors import InvalidInput
 from audit.log.record import Record
@@ -17,15 +21,38 @@ from audit.replay.query import EARLIEST_US, LATEST_US, Payload, Query
 from audit.replay.trusted import trusted_record
 from audit.store.contract import Located, Reader
 
+if TYPE_CHECKING:
+    from audit.replay.columnar.search import Columns, Found, Indexes
+
 FIRST_WINDOW = 256
 """Entries of the first piece read when going backwards; each next piece is WINDOW_GROWTH larger."""
 WINDOW_GROWTH = 4
 MAX_WINDOW = 65_536
+FIRST_FETCH = 64
+"""Entries of the first piece read of those that the read model names; it grows likewise."""
+MAX_FETCH = 4_096
+DENSE = 4
+"""Entries are read as one range when it is at most so many times as long as what is wanted."""
 MAX_TYPES_FOR_KEY = 100
 """Up to so many entity types are asked for a key named without one."""
 
+GetColumns = Callable[[Query], "Columns | None"]
+"""Gives the read model, where it is to be asked; itself asked only when a query needs it."""
+
 _Fetch = Callable[[int, int], Iterable[Located]]
 """Located entries with start <= index < stop, in order."""
+
+
+class Counted(NamedTuple):
+    """How many records match, and how many of them the read model's columns alone decided."""
+
+    number: int
+    by_columns: int
+
+
+def no_columns(_: Query) -> None:
+    """There is no read model, or it is not to be asked."""
+    return None
 
 
 def events(
@@ -35,24 +62,140 @@ def events(
     newest_first: bool = False,
     limit: int | None = None,
     since: Mapping[int, int] | None = None,
+    below: Mapping[int, int] | None = None,
+    columns: GetColumns = no_columns,
+    scan: bool = False,
 ) -> Iterator[Record]:
     """The records that match, ordered by recorded time, then log.
 
-    `since`: log -> size; only what came after those sizes (for following a log).
+    `since`, `below`: log -> size; only what came after, or stands below, those sizes. `scan`: take
+    no short cut: every entry that the store's indexes do not rule out is decoded and judged.
     """
-    books = Books(reader, cut)
-    decode = partial(_payload, books)
+    search = _Search(reader, query, cut, newest_first, no_columns if scan else columns, scan)
     streams = [
-        _of_log(reader, query, log, *_bounds(reader, query, cut, log, since), newest_first)
+        search.of_log(log, *_bounds(reader, query, cut, log, since, below))
         for log in sorted(cut.sizes)
-        if query.logs is None or log in query.logs
+        if not query.leaves_out(log)
     ]
     if len(streams) == 1:
         records = streams[0]
     else:
         records = heapq.merge(*streams, key=_order, reverse=newest_first)
-    matching = (record for record in records if query.matches(record, decode))
+    matching = filter(search.judge(), records)
     return matching if limit is None else islice(matching, limit)
+
+
+def count_events(
+    reader: Reader, query: Query, cut: Cut, columns: GetColumns = no_columns, scan: bool = False
+) -> Counted:
+    """How many records match. What the columns are sure of is counted without reading its leaf."""
+    search = _Search(reader, query, cut, False, no_columns if scan else columns, scan)
+    judge = search.judge()
+    by_columns = judged = 0
+    for log in sorted(cut.sizes):
+        if query.leaves_out(log):
+            continue
+        start, stop = _bounds(reader, query, cut, log, None, None)
+        found = search.candidates(log, start, stop)
+        if found is None:
+            judged += sum(1 for _ in filter(judge, search.of_log(log, start, stop)))
+            continue
+        for piece in found:
+            by_columns += int(piece.sure.sum())
+            doubtful = search.read(log, iter([piece.indexes[~piece.sure]]))
+            judged += sum(1 for _ in filter(judge, search.records(log, doubtful)))
+    return Counted(by_columns + judged, by_columns)
+
+
+class _Search:
+    """How the entries that may match are found and read."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        query: Query,
+        cut: Cut,
+        newest_first: bool,
+        columns: GetColumns,
+        scan: bool,
+    ) -> None:
+        self._reader = reader
+        self._query = query
+        self._newest_first = newest_first
+        self._columns = columns
+        self._marks = () if scan else query.marks()
+        self._decode = partial(_payload, Books(reader, cut))
+
+    def judge(self) -> Callable[[Record], bool]:
+        return partial(self._query.matches, decode=self._decode)
+
+    def of_log(self, log: int, start: int, stop: int) -> Iterator[Record]:
+        """The records of a log that may match, in the order asked for."""
+        if start >= stop:
+            return
+        few = _few(self._reader, self._query, log, start, stop)
+        if few is not None:
+            located: Iterable[Located] = reversed(list(few)) if self._newest_first else few
+            yield from self.records(log, located)
+            return
+        found = self._by_columns(log, start, stop)
+        if found is not None:
+            yield from self.records(log, self.read(log, (piece.indexes for piece in found)))
+            return
+        fetch = _many(self._reader, self._query, log)
+        located = _backwards(fetch, start, stop) if self._newest_first else fetch(start, stop)
+        yield from self.records(log, self._marked(located))
+
+    def candidates(self, log: int, start: int, stop: int) -> "Iterator[Found] | None":
+        """What the columns say about a log; None when its entries are found without them."""
+        query = self._query
+        if start >= stop or query.only_special or not query.wanted.keys().isdisjoint(("id", "key")):
+            return None
+        return self._by_columns(log, start, stop)
+
+    def _by_columns(self, log: int, start: int, stop: int) -> "Iterator[Found] | None":
+        columns = self._columns(self._query) if self._query.narrows else None
+        if columns is None:
+            return None
+        from audit.replay.columnar.search import found_in
+
+        return found_in(columns, log, self._query, start, stop, self._newest_first)
+
+    def records(self, log: int, located: Iterable[Located]) -> Iterator[Record]:
+        for index, leaf in located:
+            yield trusted_record(log, index, leaf)
+
+    def read(self, log: int, found: "Iterator[Indexes]") -> Iterator[Located]:
+        """The leaves at these indexes, in their order; few at first, as few may be asked for."""
+        width = FIRST_FETCH
+        for indexes in found:
+            at = 0
+            while at < len(indexes):
+                piece = [int(index) for index in indexes[at : at + width]]
+                at += width
+                width = min(width * WINDOW_GROWTH, MAX_FETCH)
+                located = self._at(log, sorted(piece))
+                yield from reversed(list(located)) if self._newest_first else located
+
+    def _at(self, log: int, indexes: list[int]) -> Iterator[Located]:
+        first, stop = indexes[0], indexes[-1] + 1
+        if stop - first > DENSE * len(indexes):
+            return self._reader.leaves_at(log, indexes)
+        wanted = frozenset(indexes)
+        return (one for one in self._reader.leaves(log, first, stop) if one.index in wanted)
+
+    def _marked(self, located: Iterable[Located]) -> Iterable[Located]:
+        """Without the leaves that lack the bytes of what is asked for."""
+        for alternatives in self._marks:
+            located = filter(partial(_holds, alternatives), located)
+        return located
+
+
+def _holds(alternatives: tuple[bytes, ...], located: Located) -> bool:
+    leaf = located[1]
+    if type(leaf) is not bytes:
+        return True  # a store that was tampered with: decoding it says what is wrong
+    return any(mark in leaf for mark in alternatives)
 
 
 def _order(record: Record) -> tuple[int, int]:
@@ -67,32 +210,22 @@ def _payload(books: Books, record: Record) -> Payload | None:
 
 
 def _bounds(
-    reader: Reader, query: Query, cut: Cut, log: int, since: Mapping[int, int] | None
+    reader: Reader,
+    query: Query,
+    cut: Cut,
+    log: int,
+    since: Mapping[int, int] | None,
+    below: Mapping[int, int] | None,
 ) -> tuple[int, int]:
     """start and stop index of what can match in a log."""
     start = 0 if since is None else since.get(log, 0)
-    stop = cut.size(log)
+    stop = cut.size(log) if below is None else min(cut.size(log), below.get(log, 0))
     span = query.recorded
     if span.first_us > EARLIEST_US:
         start = max(start, reader.size_at(log, span.first_us - 1))
     if span.last_us < LATEST_US:
         stop = min(stop, reader.size_at(log, span.last_us))
     return start, stop
-
-
-def _of_log(
-    reader: Reader, query: Query, log: int, start: int, stop: int, newest_first: bool
-) -> Iterator[Record]:
-    if start >= stop:
-        return
-    few = _few(reader, query, log, start, stop)
-    if few is not None:
-        located: Iterable[Located] = reversed(list(few)) if newest_first else few
-    else:
-        fetch = _many(reader, query, log)
-        located = _backwards(fetch, start, stop) if newest_first else fetch(start, stop)
-    for index, leaf in located:
-        yield trusted_record(log, index, leaf)
 
 
 def _few(reader: Reader, query: Query, log: int, start: int, stop: int) -> Iterator[Located] | None:

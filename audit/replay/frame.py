@@ -47,21 +47,30 @@ def build_frame(
         keys.append(key)
         for name, column in cells.items():
             column.append(row.get(name, missing))
+    named = {output_name(name): array_of_values(column) for name, column in cells.items()}
+    return frame_of_arrays(keys, named, citation)
+
+
+def frame_of_arrays(
+    keys: "Sequence[str] | np.ndarray[Any, Any]",
+    arrays: "Mapping[str, ExtensionArray | np.ndarray[Any, Any]]",
+    citation: Mapping[str, Any],
+) -> pd.DataFrame:
+    """A frame of n keys and columns by the name they have in it, each n cells in its dtype."""
     index = pd.Index(keys, dtype=object, name=KEY_COLUMN)
-    named = sorted((output_name(name), column) for name, column in cells.items())
-    data = {name: _series(column, index) for name, column in named}
-    frame = pd.DataFrame(data, index=index, columns=pd.Index([n for n, _ in named], dtype=object))
+    names = sorted(arrays)
+    data = {name: _series(arrays[name], index) for name in names}
+    frame = pd.DataFrame(data, index=index, columns=pd.Index(names, dtype=object), copy=False)
     frame.attrs[ATTRS_KEY] = dict(citation)
     return frame
 
 
-def _series(column: list[Any], index: pd.Index) -> pd.Series:
-    array = _array(column)
+def _series(array: "ExtensionArray | np.ndarray[Any, Any]", index: pd.Index) -> pd.Series:
     # Said again, or pandas makes its own string dtype of it, in which None and NA are one.
     return pd.Series(array, index=index, dtype=array.dtype)
 
 
-def _array(column: list[Any]) -> "ExtensionArray | np.ndarray[Any, Any]":
+def array_of_values(column: list[Any]) -> "ExtensionArray | np.ndarray[Any, Any]":
     """The column as an array of its dtype; `column` holds values, None, and pandas.NA."""
     present = [value is not None and value is not pd.NA for value in column]
     kinds = {type(value) for value, there in zip(column, present, strict=True) if there}
@@ -73,12 +82,19 @@ def _array(column: list[Any]) -> "ExtensionArray | np.ndarray[Any, Any]":
     if kinds == {bool}:
         return pd.arrays.BooleanArray(_filled(column, present, False, "bool"), mask)
     if kinds == {datetime}:
-        times = [_time_us(v) if t else _NO_TIME for v, t in zip(column, present, strict=True)]
-        moments = np.array(times, dtype="int64").view("datetime64[us]")
-        return pd.DatetimeIndex(moments).tz_localize(UTC).array
+        times = [_time_us(v) if t else 0 for v, t in zip(column, present, strict=True)]
+        return array_of_times(np.array(times, dtype="int64"), mask)
     array = np.empty(len(column), dtype=object)
     array[:] = column
     return array
+
+
+def array_of_times(
+    times_us: "np.ndarray[Any, Any]", mask: "np.ndarray[Any, Any]"
+) -> "ExtensionArray":
+    """An array of instants from int64 microseconds; NaT where the mask is true."""
+    moments = np.where(mask, _NO_TIME, times_us).view("datetime64[us]")
+    return pd.DatetimeIndex(moments).tz_localize(UTC).array
 
 
 def _filled(

@@ -39,18 +39,22 @@ class OnePass:
 
     def take(self, step: Step) -> None:
         """Take the next event in recorded order."""
-        if step.op is not None:
-            self.events += 1
-            if step.problem is not None:
-                self.undecodable += 1
-            elif step.change is not None and step.change.after:
-                self.fields.update(step.change.after)
+        self.count(step)
         if not self.too_many:
             self._fold(step)
             if len(self._live) + len(self._gone) > self._max_keys:
                 self.too_many = True
                 self._live, self._gone, self._folded_to_us = {}, {}, {}
                 self._again = set()
+
+    def count(self, step: Step) -> None:
+        """Note that there is this event, and which fields it sets."""
+        if step.op is not None:
+            self.events += 1
+            if step.problem is not None:
+                self.undecodable += 1
+            elif step.change is not None and step.change.after:
+                self.fields.update(step.change.after)
 
     def _fold(self, step: Step) -> None:
         event = step.record.event

@@ -2,6 +2,7 @@
 
     query      = *( ["-"] qualifier ":" value )            separated by white space
     qualifier  = actor op entity key type field recorded valid source log id transaction reason kind
+                 has
     value      = any characters but white space, or in double quotes, where \\" and \\\\ stand for
                  " and \\ (only a quote right after the colon begins one)
     recorded:, valid:   [">=" | ">" | "<=" | "<"] time, times as in `audit.replay.points`
@@ -9,8 +10,10 @@
 Terms are all to hold; several values of one qualifier are alternatives (`op:create op:delete`); "-"
 takes out what fits. A date alone means that whole day in UTC (`recorded:2026-01-05`); behind a
 comparison it means its 00:00 UTC, as everywhere. An event without valid time is valid from its
-recorded time. `field:` finds the events that set a field. `reason:` is an event's reason, and of
-what is quarantined the word before the colon: `kind:quarantined reason:UNDECODABLE`.
+recorded time. `field:` finds the events that give a field a value, null included; Debezium's
+placeholder for an unchanged one is none. `reason:` is an event's reason, and of what is quarantined
+the word before the colon: `kind:quarantined reason:UNDECODABLE`. `has:` asks whether an event says
+so much at all: `op:delete -has:reason`.
 
 Schema events, CONTROL and QUARANTINED entries are what applications did not say: they are left out
 unless the query has `type:` or `kind:` (event, schema, control, quarantined).
@@ -18,16 +21,18 @@ unless the query has `type:` or `kind:` (event, schema, control, quarantined).
 
 import re
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import NamedTuple
 
 from audit.errors import InvalidInput, LimitExceeded
+from audit.event.envelope import Event
 from audit.event.row import Change
 from audit.event.values import Value
 from audit.log.entry import Kind
 from audit.log.record import Record
 from audit.replay.fold import DATA_PREFIX, OPS
 from audit.replay.points import date_us, parse_time, try_time
+from audit.replay.query_hints import no_term, unknown_qualifier
+from audit.replay.rows import unchanged
 
 MAX_QUERY_CHARS = 100_000
 MAX_QUERY_TERMS = 1_000
@@ -52,11 +57,16 @@ QUALIFIERS = (
     "transaction",
     "reason",
     "kind",
+    "has",
 )
 SORTS = frozenset(("event", "schema", "control", "quarantined"))
 """What `kind:` tells apart; `event` is what applications said."""
+OPTIONAL = frozenset(("actor", "entity", "reason", "transaction"))
+"""What `has:` asks for: parts of an event that it may lack."""
 _TIMES = frozenset(("recorded", "valid"))
-_WORD = re.compile(r"(-?)([a-z_]+):")
+_VERBATIM = ("actor", "entity", "key", "reason", "source", "transaction", "type")
+"""Qualifiers whose value stands in the leaf of what it fits, byte for byte, as it is asked for."""
+_WORD = re.compile(r"(-?)([A-Za-z_][A-Za-z_-]*):")
 _VALUE = re.compile(r"\S*")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\["\\])*)"(?=\s|$)')
 _SPACE = re.compile(r"\s*")
@@ -115,6 +125,39 @@ class Query(NamedTuple):
             return True
         return self.wanted.get("type") == frozenset((SCHEMA_TYPE,))
 
+    @property
+    def narrows(self) -> bool:
+        """True when it asks for more than a log and a recorded time."""
+        asked = (*self.wanted, *self.unwanted)
+        if any(name != "log" for name in asked) or self.unwanted_spans:
+            return True
+        return any(name == "valid" for name, _ in self.spans)
+
+    def leaves_out(self, log: int) -> bool:
+        """True for a log that nothing can fit in."""
+        wanted = self.logs
+        if wanted is not None and log not in wanted:
+            return True
+        return str(log) in self.unwanted.get("log", ())
+
+    def marks(self) -> tuple[tuple[bytes, ...], ...]:
+        """Of each of these alternatives, one is in the leaf of whatever matches, byte for byte.
+
+        A leaf without them needs no decoding: looking for bytes takes a hundredth of that.
+        """
+        found = [self.wanted[name] for name in _VERBATIM if name in self.wanted]
+        if "op" in self.wanted:
+            found.append(frozenset(DATA_PREFIX + op for op in self.wanted["op"]))
+        # No text in a leaf holds a lone surrogate, so that a value with one is in none.
+        spelled = (tuple(value.encode(errors="surrogatepass") for value in one) for one in found)
+        return tuple(sorted((one for one in spelled if b"" not in one), key=len))
+
+    @property
+    def costly(self) -> bool:
+        """True when, without columns, all there is would have to be decoded for a few hits."""
+        asks = "field" in self.wanted or any(name == "valid" for name, _ in self.spans)
+        return asks and not self.marks()
+
     def matches(self, record: Record, decode: Decode) -> bool:
         """True when the entry fits. `decode` is called only when a term asks for a field."""
         if self.hides_special and sort_of(record) != "event":
@@ -165,7 +208,14 @@ def _fits(record: Record, name: str, values: frozenset[str], decode: Decode) -> 
         return event.type.startswith(DATA_PREFIX) and event.type[len(DATA_PREFIX) :] in values
     if name == "id":
         return event.event_id in values or f"{event.source}:{event.event_id}" in values
-    found = {
+    if name == "has":
+        return any(_said(event, part) is not None for part in values)
+    found = _said(event, name)
+    return found is not None and found in values
+
+
+def _said(event: Event, name: str) -> str | None:
+    return {
         "actor": event.actor,
         "entity": event.entity_type,
         "key": event.entity_key,
@@ -174,13 +224,12 @@ def _fits(record: Record, name: str, values: frozenset[str], decode: Decode) -> 
         "transaction": event.transaction_id,
         "reason": event.reason,
     }[name]
-    return found is not None and found in values
 
 
 def _fields(payload: Payload | None) -> frozenset[str]:
     if isinstance(payload, Change):
         payload = payload.after
-    return frozenset(payload or ())
+    return frozenset(name for name, value in (payload or {}).items() if not unchanged(value))
 
 
 def parse_query(text: str, now_us: int) -> Query:
@@ -210,9 +259,10 @@ def _terms(text: str) -> list[tuple[bool, str, str]]:
     while at < len(text):
         word = _WORD.match(text, at)
         if word is None:
-            raise InvalidInput(_no_term(text, at))
+            plain = _VALUE.match(text, at)
+            raise InvalidInput(no_term(plain[0] if plain else "", QUALIFIERS))
         if word[2] not in QUALIFIERS:
-            raise InvalidInput(_unknown(word[2]))
+            raise InvalidInput(unknown_qualifier(word[2], QUALIFIERS))
         value, at = _value(text, word.end())
         terms.append((bool(word[1]), word[2], value))
         at = _skip_space(text, at)
@@ -238,25 +288,13 @@ def _value(text: str, at: int) -> tuple[str, int]:
     return plain[0], plain.end()
 
 
-def _no_term(text: str, at: int) -> str:
-    plain = _VALUE.match(text, at)
-    word = plain[0][:40] if plain else ""
-    entity, slash, key = word.partition("/")
-    hint = f"entity:{entity} key:{key}" if slash and entity and key else f"actor:{word}"
-    return f"{word!r} is no QUALIFIER:VALUE; write for instance {hint}"
-
-
-def _unknown(name: str) -> str:
-    close = get_close_matches(name, QUALIFIERS, 1)
-    hint = f"; did you mean {close[0]}:?" if close else ""
-    return f"unknown qualifier {name[:40]}:{hint}\nknown are {', '.join(QUALIFIERS)}"
-
-
 def _checked(name: str, value: str) -> str:
     if name == "op" and value not in OPS:
         raise InvalidInput(f"op:{value[:40]} is none of {', '.join(sorted(OPS))}")
     if name == "kind" and value not in SORTS:
         raise InvalidInput(f"kind:{value[:40]} is none of {', '.join(sorted(SORTS))}")
+    if name == "has" and value not in OPTIONAL:
+        raise InvalidInput(f"has:{value[:40]} is none of {', '.join(sorted(OPTIONAL))}")
     if name == "log" and not _LOG.fullmatch(value):
         raise InvalidInput(f"log:{value[:40]} is no log's number")
     return value

@@ -136,6 +136,29 @@ def write_parquet(
     return count
 
 
+def build_table(
+    rows: Rows, columns: Sequence[str], keys_called: str | None = KEY_COLUMN
+) -> "pyarrow.Table":
+    """The rows as one Arrow table: the columns of `write_parquet`, `entity_key` first.
+
+    `keys_called`: the name of the column of keys; None leaves it out.
+    """
+    import pyarrow as pa
+
+    held = list(rows)
+    named = sorted((output_name(name), name) for name in columns)
+    kinds = _kinds(held, columns)
+    fields = [_field(shown, kinds[name]) for shown, name in named]
+    arrays = [
+        _arrow([row.get(name) for _, row in held], field)
+        for (_, name), field in zip(named, fields, strict=True)
+    ]
+    if keys_called is not None:
+        fields.insert(0, pa.field(keys_called, pa.string(), nullable=False))
+        arrays.insert(0, pa.array([key for key, _ in held], pa.string()))
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
 class _Kinds:
     """What a column holds: its types, and for decimals the scales and the digits before them."""
 

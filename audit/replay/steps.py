@@ -37,6 +37,7 @@ class Steps:
         self.entity_type = entity_type
         self.cut = cut
         self.books = Books(reader, cut)
+        self._keyless: dict[int, list[Record]] = {}
         self.naming = Naming(reader, entity_type, cut) if naming is None else naming
 
     def of_key(self, key: str) -> list[Step]:
@@ -47,14 +48,20 @@ class Steps:
                 own = self.reader.entity(log, self.entity_type, key, size)
                 records.extend(self._records(log, own, key))
                 # A truncate concerns a key only if the key was seen in its log before.
-                keyless = self.reader.keyless(log, self.entity_type, size)
-                records.extend(self._records(log, keyless, None))
+                records.extend(self._keyless_of(log, size))
         records.sort(key=_order)
         steps = [self.step(record) for record in records]
         if not self.naming.moved:
             return steps
         names = self._names_of(steps)
         return [self._renamed(step, names) for step in steps]
+
+    def _keyless_of(self, log: int, size: int) -> list[Record]:
+        """The few entries without a key, the same for every key: read once."""
+        if log not in self._keyless:
+            found = self.reader.keyless(log, self.entity_type, size)
+            self._keyless[log] = list(self._records(log, found, None))
+        return self._keyless[log]
 
     def of_keys(self, keys: Iterable[str]) -> dict[str, list[Step]]:
         """As `of_key` for several keys: one by one when they are few, else in one walk."""

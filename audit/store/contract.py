@@ -105,6 +105,10 @@ class Reader(Protocol):
         """Leaves with start <= index < stop in order, in flat memory; missing ones are skipped."""
         ...
 
+    def leaves_at(self, log: int, indexes: Sequence[int]) -> Iterator[Located]:
+        """The leaves at increasing indexes, in order; missing ones are skipped."""
+        ...
+
     def stored_entries(
         self, log: int, start: int = 0, stop: int | None = None
     ) -> Iterator[Sequence[StoredEntry]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Engine, Select, and_, func, select, tuple_
+from sqlalchemy import Engine, Select, func, select, tuple_
 
 from audit.errors import NotFound, StoreCorrupt
 from audit.store import tables
@@ -23,6 +23,7 @@ from audit.store.contract import (
 from audit.store.database import Database
 from audit.store.seam import byte_column, storable, translate
 from audit.store.soundness import defects, refuse
+from audit.store.statements import POSITION, Statements
 from audit.tlog.hashing import HASH_BYTES, leaf_hash
 from audit.tlog.merkle import TILE_WIDTH, HashSource
 from audit.tlog.tiles import TileHashes, full_tiles, tile_root
@@ -32,12 +33,12 @@ BLOCK_ROWS = 4_096
 BLOCK_TILES = 64
 FETCH_INDEXES = 500
 """Entries fetched at once when reading scattered ones."""
+FEW_INDEXES = 3
+"""Entries fetched one by one."""
 MIN_INDEX = -(2**63)
+MAX_INDEX = 2**63 - 1
 
 _entries = tables.entries.c
-_position = _entries.index + 0
-"""The index as an expression: so that a bound on it, or its order, does not tempt the planner to
-scan the log along its primary key where an index on what is asked for is there."""
 _STORED = tuple(_entries[name] for name in ("index", "leaf")) + tuple(
     column for column in _entries if column.name not in ("log", "index", "leaf")
 )
@@ -53,28 +54,23 @@ class SqlReader:
         self.address = address
         self._engine = engine
         self._database = database
+        self._ask = Statements(engine, address, database).ask
 
     def _rows(self, query: Select[Any]) -> list[tuple[Any, ...]]:
         with translate(self.address), self._engine.connect() as connection:
             return [tuple(row) for row in connection.execute(query)]
 
-    def _one(self, query: Select[Any]) -> Any:
-        rows = self._rows(query.limit(1))
-        return rows[0][0] if rows else None
-
     def logs(self) -> list[LogInfo]:
         """See `contract.Reader.logs`; a log that has entries but no row comes with empty names."""
-        query = select(tables.logs.c.log, tables.logs.c.origin, tables.logs.c.vkey)
-        named = {row[0]: LogInfo(*row) for row in self._rows(query)}
-        log = self._one(select(func.min(_entries.log)))
-        while log is not None:
-            named.setdefault(log, LogInfo(log, "", ""))
-            log = self._one(select(func.min(_entries.log)).where(_entries.log > log))
+        named: dict[int, LogInfo] = {}
+        for log, origin, vkey in self._ask("logs"):
+            if origin is not None or log not in named:
+                named[log] = LogInfo(log, origin or "", vkey or "")
         return [named[number] for number in sorted(named)]
 
     def size(self, log: int) -> int:
         """See `contract.Reader.size`."""
-        newest = self._one(select(func.max(_entries.index)).where(_entries.log == log))
+        newest = self._ask("newest", log=log)[0][0]
         if newest is not None and type(newest) is not int:
             raise StoreCorrupt(
                 f"the index of an entry is {type(newest).__name__}; run audit verify"
@@ -83,17 +79,19 @@ class SqlReader:
 
     def leaf(self, log: int, index: int) -> bytes:
         """See `contract.Reader.leaf`."""
-        query = select(_entries.leaf).where(_entries.log == log, _entries.index == index)
-        leaf = self._one(query)
-        if leaf is None:
-            raise NotFound(f"no entry {log}/{index} in {self.address}")
-        return byte_column(leaf)
+        for (leaf,) in self._ask("leaf", log=log, index=index):
+            return byte_column(leaf)
+        raise NotFound(f"no entry {log}/{index} in {self.address}")
 
     def leaves(self, log: int, start: int = 0, stop: int | None = None) -> Iterator[Located]:
         """See `contract.Reader.leaves`."""
-        columns = (_entries.index, _entries.leaf)
-        for block in self._blocks(columns, log, start, stop):
+        stop = MAX_INDEX if stop is None else stop
+        while start < stop:
+            block = self._ask("leaves", log=log, start=start, stop=stop, most=BLOCK_ROWS)
             yield from map(Located._make, block)
+            if len(block) < BLOCK_ROWS:
+                return
+            start = block[-1][0] + 1
 
     def stored_entries(
         self, log: int, start: int = 0, stop: int | None = None
@@ -105,7 +103,7 @@ class SqlReader:
     def _blocks(
         self, columns: Sequence[Any], log: int, start: int, stop: int | None
     ) -> Iterator[Sequence[Any]]:
-        stop = 2**63 - 1 if stop is None else stop
+        stop = MAX_INDEX if stop is None else stop
         while start < stop:
             query = (
                 select(*columns)
@@ -131,15 +129,13 @@ class SqlReader:
 
     def find_event(self, event_id: str, source: str | None = None) -> list[tuple[int, int]]:
         """See `contract.Reader.find_event`."""
-        query = (
-            select(_entries.log, _entries.index)
-            .where(_entries.event_id == event_id.encode(errors="surrogatepass"))
-            .where(_entries.kind != 2)
-            .order_by(_entries.log, _entries.index)
-        )
-        if source is not None:
-            query = query.where(_entries.source == source.encode(errors="surrogatepass"))
-        return [(log, index) for log, index in self._rows(query)]
+        own_id = event_id.encode(errors="surrogatepass")
+        if source is None:
+            rows = self._ask("of_id", event_id=own_id)
+        else:
+            own_source = source.encode(errors="surrogatepass")
+            rows = self._ask("of_id_and_source", event_id=own_id, source=own_source)
+        return [(log, index) for log, index in rows]
 
     def find_leaf_hash(self, prefix_hex: str, limit: int = 10) -> list[tuple[int, int]]:
         """See `contract.Reader.find_leaf_hash`. Scans: 32 bytes an entry from tiles, then the tail.
@@ -178,28 +174,35 @@ class SqlReader:
         """See `contract.Reader.entity`."""
         if not storable(entity_type):
             return iter(())
-        where = [_entries.log == log, _entries.entity_type == entity_type]
+        values: dict[str, Any] = {"entity_type": entity_type}
+        question = "of_type"
         if entity_key is not None:
-            where.append(_entries.entity_key == entity_key.encode(errors="surrogatepass"))
+            values["entity_key"] = entity_key.encode(errors="surrogatepass")
+            question = "of_key"
         if start > 0:
-            where.append(_position >= start)
-        return self._found(log, where, stop)
+            values["start"] = start
+            question += "_from"
+        return self._found(question, log, stop, **values)
 
     def keyless(self, log: int, entity_type: str, stop: int | None = None) -> Iterator[Located]:
         """See `contract.Reader.keyless`."""
         if not storable(entity_type):
             return iter(())
-        where = [_entries.log == log, _entries.entity_type == entity_type]
-        return self._found(log, [*where, _entries.entity_key.is_(None)], stop)
+        return self._found("keyless", log, stop, entity_type=entity_type)
 
-    def _found(self, log: int, where: list[Any], stop: int | None) -> Iterator[Located]:
-        if stop is not None:
-            where = [*where, _position < stop]
+    def _found(self, question: str, log: int, stop: int | None, **values: Any) -> Iterator[Located]:
+        stop = MAX_INDEX if stop is None else stop
         # First the indexes alone, from the covering index: the leaves would not fit the sorter.
-        query = select(_entries.index).where(and_(*where)).order_by(_position)
-        return self._located(log, [row[0] for row in self._rows(query)])
+        rows = self._ask(question, log=log, stop=stop, **values)
+        return self.leaves_at(log, [row[0] for row in rows])
 
-    def _located(self, log: int, indexes: list[int]) -> Iterator[Located]:
+    def leaves_at(self, log: int, indexes: Sequence[int]) -> Iterator[Located]:
+        """See `contract.Reader.leaves_at`."""
+        if len(indexes) <= FEW_INDEXES:
+            for index in indexes:
+                for (leaf,) in self._ask("leaf", log=log, index=index):
+                    yield Located(index, leaf)
+            return
         for at in range(0, len(indexes), FETCH_INDEXES):
             with translate(self.address), self._engine.connect() as connection:
                 part = indexes[at : at + FETCH_INDEXES]
@@ -218,7 +221,7 @@ class SqlReader:
             .order_by(_entries.entity_key)
         )
         if stop is not None:
-            query = query.where(_position < stop)
+            query = query.where(stop > POSITION)
         for (key,) in self._rows(query):
             yield byte_column(key).decode(errors="surrogateescape")
 
@@ -227,25 +230,20 @@ class SqlReader:
         found: list[str] = []
         last = ""
         while True:
-            query = select(func.min(_entries.entity_type)).where(
-                _entries.log == log, _entries.entity_type > last
-            )
-            name = self._one(query)
+            name = self._ask("next_type", log=log, entity_type=last)[0][0]
             if name is None:
                 return found
             last = name
-            query = select(_entries.index).where(_entries.log == log, _entries.entity_type == name)
-            if stop is None or self._one(query.where(_position < stop)) is not None:
+            if stop is None or self._ask("first_of_type", log=log, entity_type=name, stop=stop):
                 found.append(name)
 
     def special(
         self, log: int, stop: int | None = None, kind: int | None = None
     ) -> Iterator[Located]:
         """See `contract.Reader.special`."""
-        where = [self._database.beside_key(_entries.log) == log, tables.SPECIAL]
-        if kind is not None:
-            where.append(_entries.kind == kind)
-        return self._found(log, where, stop)
+        if kind is None:
+            return self._found("special", log, stop)
+        return self._found("special_of_kind", log, stop, kind=kind)
 
     def counts(self, log: int) -> Counts:
         """See `contract.Reader.counts`."""
@@ -262,16 +260,14 @@ class SqlReader:
 
     def newest_checkpoint(self, log: int) -> StoredCheckpoint | None:
         """See `contract.Reader.newest_checkpoint`."""
-        return self._checkpoint(log, tables.checkpoints.c.size.desc(), 0)
+        columns = tables.checkpoints.c
+        query = select(columns.size, columns.note).where(columns.log == log, columns.size >= 0)
+        rows = self._rows(query.order_by(columns.size.desc()).limit(1))
+        return StoredCheckpoint(*rows[0]) if rows else None
 
     def covering_checkpoint(self, log: int, size: int) -> StoredCheckpoint | None:
         """See `contract.Reader.covering_checkpoint`."""
-        return self._checkpoint(log, tables.checkpoints.c.size, size)
-
-    def _checkpoint(self, log: int, order: Any, least: int) -> StoredCheckpoint | None:
-        columns = tables.checkpoints.c
-        query = select(columns.size, columns.note).where(columns.log == log, columns.size >= least)
-        rows = self._rows(query.order_by(order).limit(1))
+        rows = self._ask("covering", log=log, size=size)
         return StoredCheckpoint(*rows[0]) if rows else None
 
     def checkpoints(self, log: int, start_size: int = 0) -> Iterator[StoredCheckpoint]:
@@ -293,13 +289,9 @@ class SqlReader:
 
     def tile(self, log: int, level: int, index: int) -> bytes | None:
         """See `contract.Reader.tile`."""
-        columns = tables.tiles.c
-        data = self._one(
-            select(columns.data).where(
-                columns.log == log, columns.level == level, columns.index == index
-            )
-        )
-        return None if data is None else byte_column(data)
+        for (data,) in self._ask("tile", log=log, level=level, index=index):
+            return byte_column(data)
+        return None
 
     def tiles(self, log: int) -> Iterator[StoredTile]:
         """See `contract.Reader.tiles`."""

@@ -7,7 +7,7 @@ through its connection, and so its transaction, with plain tuples.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection
 
 from audit.errors import StoreCorrupt
 from audit.store import guards, soundness, tables
@@ -20,6 +20,11 @@ _INSERT = (
     "entity_type, entity_key, signature, leaf) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _FIND = 'SELECT source, event_id, "index" FROM entries WHERE log = ? AND event_id IN '
+_NEWEST_AT = (
+    'SELECT "index" FROM entries WHERE log = ? AND recorded_time_us <= ? '
+    "ORDER BY recorded_time_us DESC LIMIT 1"
+)
+_LEAVES = 'SELECT "index", leaf FROM entries WHERE log = ? AND "index" IN '
 _FIND_FULL = f"{_FIND}({', '.join('?' * MAX_IDS)})"
 
 
@@ -78,25 +83,16 @@ class SqliteDatabase:
 
     def newest_at(self, connection: Connection, log: int, recorded_time_us: int) -> int | None:
         """See `Database.newest_at`."""
-        columns = tables.entries.c
-        query = (
-            select(columns.index)
-            .where(columns.log == log, columns.recorded_time_us <= recorded_time_us)
-            .order_by(columns.recorded_time_us.desc())
-        )
-        return connection.execute(query.limit(1)).scalar()
+        found = connection.exec_driver_sql(_NEWEST_AT, (log, recorded_time_us)).first()
+        return None if found is None else found[0]
 
     def leaves_at(
         self, connection: Connection, log: int, indexes: Sequence[int]
     ) -> Sequence[tuple[int, bytes]]:
         """See `Database.leaves_at`."""
-        columns = tables.entries.c
-        query = (
-            select(columns.index, columns.leaf)
-            .where(columns.log == log, columns.index.in_(indexes))
-            .order_by(columns.index)
-        )
-        return [(index, leaf) for index, leaf in connection.execute(query)]
+        query = f'{_LEAVES}({", ".join("?" * len(indexes))}) ORDER BY "index"'
+        cursor = connection.exec_driver_sql(query, (log, *indexes)).cursor
+        return [] if cursor is None else cursor.fetchall()
 
     def beside_key(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
         """See `Database.beside_key`: SQLite takes the index with more of its columns bound."""

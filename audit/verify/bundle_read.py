@@ -101,6 +101,11 @@ class BundleReader:
         for entry in self._between(log, start, stop):
             yield Located(entry.index, entry.leaf)
 
+    def leaves_at(self, log: int, indexes: Sequence[int]) -> Iterator[Located]:
+        """See `contract.Reader.leaves_at`."""
+        for index in indexes:
+            yield from self.leaves(log, index, index + 1)
+
     def stored_entries(
         self, log: int, start: int = 0, stop: int | None = None
     ) -> Iterator[Sequence[StoredEntry]]:

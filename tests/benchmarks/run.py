@@ -7,11 +7,13 @@ import sys
 
 from tests.benchmarks import (
     bench_append,
+    bench_asof,
     bench_component,
     bench_digest,
     bench_emit,
     bench_pipeline,
     bench_predictor,
+    bench_readmodel,
     bench_replay,
     bench_replay_predictions,
     bench_trace,
@@ -22,6 +24,8 @@ BENCHES = {
     "append": bench_append.run,
     "verify": bench_verify.run,
     "replay": bench_replay.run,
+    "asof": bench_asof.run,
+    "readmodel": bench_readmodel.run,
     "replay-predictions": bench_replay_predictions.run,
     "emit": bench_emit.run,
     "pipeline": bench_pipeline.run,

@@ -167,3 +167,60 @@ def test_transaction_id_is_another_name_of_transaction() -> None:
         context(transaction="a", transaction_id="b"),
     ):
         pass
+
+
+# Inside frameworks and frameworks' pools
+
+
+def test_as_a_decorator_of_a_coroutine_function() -> None:
+    @context(actor="nightly")
+    async def job() -> str | None:
+        await asyncio.sleep(0)
+        return current().actor
+
+    async def main() -> list[str | None]:
+        return [*await asyncio.gather(job(), job()), current().actor]
+
+    assert asyncio.run(main()) == ["nightly", "nightly", None]
+
+
+def test_a_generator_is_no_function_to_decorate() -> None:
+    def rows():  # type: ignore[no-untyped-def]
+        yield 1
+
+    async def more():  # type: ignore[no-untyped-def]
+        yield 1
+
+    for generator in (rows, more):
+        with pytest.raises(InvalidInput, match="inside it"):
+            context(actor="nightly")(generator)
+
+
+def test_a_decorated_function_may_call_itself() -> None:
+    @context(actor="nightly")
+    def count(left: int) -> int:
+        assert current().actor == "nightly"
+        return 0 if left == 0 else 1 + count(left - 1)
+
+    assert count(3) == 3
+    assert current() == Context()
+
+
+def test_a_block_left_in_another_copy_of_the_context() -> None:
+    """As a framework does it that runs both halves of a generator in a pool of threads."""
+    block = context(actor="alice")
+    first, second = contextvars.copy_context(), contextvars.copy_context()
+    first.run(block.__enter__)
+    second.run(block.__exit__, None, None, None)
+    assert second.run(current) == current() == Context()
+    assert first.run(current).actor == "alice"
+
+
+def test_a_pool_of_threads_gets_the_context_from_to_thread() -> None:
+    async def main() -> tuple[str | None, str | None]:
+        loop = asyncio.get_running_loop()
+        with context(actor="alice"):
+            handed = await asyncio.to_thread(lambda: current().actor)
+            return handed, await loop.run_in_executor(None, lambda: current().actor)
+
+    assert asyncio.run(main()) == ("alice", None)

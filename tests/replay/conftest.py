@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,12 +11,16 @@ from audit.event.envelope import Event, encode_event
 from audit.event.times import format_time, parse_rfc3339
 from audit.replay.asof import dataset
 from audit.replay.asof import row as row_at
+from audit.replay.fastpath import FastPath, attach
 from audit.replay.fold import Position, Row
 from audit.replay.points import AsOf, Cut, resolve, time_of
 from audit.replay.refs import parse_ref
-from audit.store.contract import LOG_OF_THE_LEDGER, Message, Outcome, Status
+from audit.store.contract import LOG_OF_THE_LEDGER, Message, Outcome, Reader, Status
 from audit.store.sql_store import SqlStore
 from tests.backends import BACKENDS, Backend, SqliteBackend, new_backend, signer_of
+
+if TYPE_CHECKING:
+    from audit.replay.columnar.model import ReadModel
 
 ORIGIN = "example.com/replay"
 START_US = parse_rfc3339("2026-01-01T00:00:00Z")
@@ -188,17 +192,35 @@ ON_EVERY_BACKEND = {"by_name", "cases_state", "citation", "events", "history", "
 """Tests that ask a store in many ways; what the others fold is the same bytes from any store."""
 
 
+FROM_READ_MODEL = {"by_name", "cases_schema", "cases_state", "cases_time", "cases_types"}
+"""Tests that run twice: replayed plainly, and from a read model however small the ledger is."""
+FAST = "fast"
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Choose the backends of the fixture `ledger`."""
+    """Choose the backends of the fixture `ledger`, and the ways to replay."""
     if "ledger" in metafunc.fixturenames:
-        everywhere = metafunc.module.__name__.rpartition("test_")[2] in ON_EVERY_BACKEND
-        backends = BACKENDS if everywhere else [SqliteBackend.name]
+        module = metafunc.module.__name__.rpartition("test_")[2]
+        backends = BACKENDS if module in ON_EVERY_BACKEND else [SqliteBackend.name]
+        if module in FROM_READ_MODEL:
+            backends = [*backends, f"{SqliteBackend.name}-{FAST}"]
         metafunc.parametrize("ledger", backends, indirect=True)
 
 
 @pytest.fixture
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LedgerInTest]:
     """A new ledger, on the chosen backends."""
-    made = LedgerInTest(new_backend(request.param, request, tmp_path))
+    name, _, way = request.param.partition("-")
+    made = LedgerInTest(new_backend(name, request, tmp_path))
+    path = FastPath(lambda: open_columns(made.store, tmp_path / "columns"), from_entries=0)
+    if way == FAST:
+        attach(made.store, path)
     with made.store:
         yield made
+
+
+def open_columns(reader: Reader, folder: Path | None) -> "ReadModel":
+    """The read model of a ledger."""
+    from audit.replay.columnar.model import open_read_model
+
+    return open_read_model(reader, folder)

@@ -128,7 +128,7 @@ class CountingReader:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._reader, name)
-        if name not in ("leaves", "entity", "keyless", "special"):
+        if name not in ("leaves", "leaves_at", "entity", "keyless", "special"):
             return method
 
         def counted(*args: Any, **named: Any) -> Iterator[Any]:

@@ -81,7 +81,7 @@ def import_file(
     target = target_of(ledger)
     state = target.state()
     with Source(path_or_stream, progress) as opened:
-        table = _table(opened, format, key, valid_time)
+        table = table_of(opened, format, key, valid_time)
         transaction_id = new_event_id() if snapshot else None
         task = _Task(entity, source, actor, reason, transaction_id)
         batches = Batches(target)
@@ -95,7 +95,8 @@ def import_file(
         return batches.result(transaction_id if batches.sealed else None)
 
 
-def _table(source: Source, format: str | None, key: Key, valid_time: str | None) -> Table:
+def table_of(source: Source, format: str | None, key: Key, valid_time: str | None) -> Table:
+    """The file as rows, by the format said or by its ending. Raises InvalidInput."""
     ending = os.path.splitext(source.name)[1].lower()
     chosen = FORMATS.get(ending) if format is None else format
     if chosen == CSV:

@@ -1,0 +1,106 @@
+"""Writing into the outbox, in the application's own transaction.
+
+A row is committed or rolled back with the change it tells of, and savepoints drop just their part.
+Write it after the change's own statement: the row's id is then drawn while the change's row lock is
+held, and ids of one key stand in the order in which the changes happened (see `relay`).
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from sqlalchemy import Connection, insert
+
+from audit.capture.context import current
+from audit.capture.database.tables import tables_of
+from audit.event.normal import key_text, normalize_fields
+from audit.event.row import PATCH
+from audit.event.valuejson import dumps
+from audit.store import clock_us
+
+ROWS_AT_ONCE = 5_000
+"""Rows given to the driver in one call."""
+
+
+class Row(NamedTuple):
+    """One row of the outbox, as text already; `row` makes one of values and the context.
+
+    `before`, `after`: JSON in the typed form of `audit.event.valuejson`. `image`: patch or full.
+    `origin`: orm, core, trigger, snapshot or code. Times are microseconds since the epoch.
+    """
+
+    op: str
+    entity_type: str | None
+    entity_key: str | None
+    before: str | None
+    after: str | None
+    image: str
+    origin: str
+    event_id: str
+    actor: str | None
+    reason: str | None
+    request_id: str | None
+    trace_id: str | None
+    transaction_id: str | None
+    occurred_us: int | None
+
+
+def row(
+    op: str,
+    entity_type: str | None,
+    key: Any = None,
+    *,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+    image: str = PATCH,
+    origin: str = "code",
+    transaction_id: str | None = None,
+    event_id: str | None = None,
+    occurred_us: int | None = None,
+) -> Row:
+    """A row of values, with what `audit.context` says filled in.
+
+    `key` is a string, an integer or a list of them; None where it is about no single row.
+    `transaction_id` is the database transaction's; the context's own wins. Raises InvalidInput,
+    LimitExceeded for values that cannot be kept exactly.
+    """
+    actor, reason, transaction, request_id, trace_id, valid_us, _ = current()
+    if occurred_us is None:
+        occurred_us = clock_us() if valid_us is None else valid_us
+    return Row(
+        op,
+        entity_type,
+        None if key is None else key_text(key),
+        None if before is None else dumps(normalize_fields(before)),
+        None if after is None else dumps(normalize_fields(after)),
+        image,
+        origin,
+        str(uuid4()) if event_id is None else event_id,
+        actor,
+        reason,
+        request_id,
+        trace_id,
+        transaction_id if transaction is None else transaction,
+        occurred_us,
+    )
+
+
+def write(connection: Connection, rows: Iterable[Row], schema: str | None = None) -> int:
+    """Insert rows in the connection's transaction; how many. They are committed with the change.
+
+    From an async connection: `await connection.run_sync(outbox.write, rows)`. What the database
+    refuses it raises itself, as for any other statement: the change must then fail too.
+    """
+    statement = insert(tables_of(connection, schema).outbox)
+    count = 0
+    part: list[dict[str, Any]] = []
+    for each in rows:
+        part.append(each._asdict())
+        if len(part) == ROWS_AT_ONCE:
+            connection.execute(statement, part)
+            count += len(part)
+            part = []
+    if part:
+        connection.execute(statement, part)
+        count += len(part)
+    return count

@@ -1,0 +1,323 @@
+"""The relay: brings what waits in the outbox to the ledger or the topic, in order, and marks it.
+
+Read, emit, flush, mark. A crash between any two of them repeats what was not marked: at least once
+on the bus, and once in the log, where a repeat of (source, event_id) is dropped. Every relay starts
+with the oldest rows that are not marked, so of each key what a repeat brings stands behind its
+first copy, and a new row behind all of them: order survives, whoever was stopped where.
+
+While the bus is away nothing is marked and no row is judged: one batch waits in the emitter's spool.
+"""
+
+import logging
+import threading
+import time
+from typing import Any, NamedTuple
+
+from sqlalchemy import Engine, func, select
+
+from audit.capture.bus import is_kafka
+from audit.capture.database.connect import reaching
+from audit.capture.database.events import Waiting, built, check_source, failure_text
+from audit.capture.database.leases import LEASE_S, Leases
+from audit.capture.database.moves import Moves
+from audit.capture.database.purge import CONFLICT, is_sealed, purge
+from audit.capture.database.tables import require_installed
+from audit.capture.emitter import DEFAULT_SOURCE, Emitter
+from audit.errors import Fenced, InvalidInput, StoreCorrupt, Unavailable
+from audit.store import open_reader
+
+BATCH_ROWS = 2_000
+MAX_BATCH_ROWS = 20_000
+POLL_S = 0.2
+"""How long a new row waits at most while nothing else does."""
+FIRST_RETRY_S = 0.1
+LONGEST_RETRY_S = 5.0
+PURGE_EVERY_S = 10.0
+
+_log = logging.getLogger("audit.capture")
+
+
+class Settings(NamedTuple):
+    """What a relay is told.
+
+    `bus`: a ledger or kafka://. `source`: in every event; another one is another application, so
+    it must stay. `store`: with Kafka, the ledger in which acknowledged rows are looked up; without
+    one they are kept for `keep_s` seconds (None: for ever). `shards`: into how many parts relays
+    share the outbox (None: as it is). `emitter`: more arguments for `audit.Emitter`.
+    """
+
+    bus: str
+    source: str = DEFAULT_SOURCE
+    schema: str | None = None
+    store: str | None = None
+    keep_s: float | None = None
+    shards: int | None = None
+    lease_s: float = LEASE_S
+    batch: int = BATCH_ROWS
+    poll_s: float = POLL_S
+    emitter: dict[str, Any] = {}  # noqa: RUF012 - never changed
+
+
+class Blocked:
+    """The keys in a batch behind which nothing may go (see `moves.is_blocked`)."""
+
+    def __init__(self) -> None:
+        """None."""
+        self._keys: set[tuple[Any, Any]] = set()
+        self._whole: set[Any] = set()
+        self._any: set[Any] = set()
+
+    def add(self, row: Waiting) -> None:
+        """This row does not go."""
+        if row.entity_type is None:
+            return
+        self._any.add(row.entity_type)
+        if row.entity_key is None:
+            self._whole.add(row.entity_type)
+        else:
+            self._keys.add((row.entity_type, row.entity_key))
+
+    def holds(self, row: Waiting) -> bool:
+        """Whether a row must wait behind one before it."""
+        entity, key = row.entity_type, row.entity_key
+        if entity not in self._any:
+            return False
+        return key is None or entity in self._whole or (entity, key) in self._keys
+
+
+class Judged(NamedTuple):
+    """What became of the rows of a batch."""
+
+    emitted: list[Waiting]
+    failed: list[tuple[int, str]]
+    behind: list[int]
+
+
+class Relay:
+    """Empties one outbox. `stop` may be called from anywhere, signal handlers included.
+
+    `emitted`, `failed`, `behind`, `purged`: rows so far. `outages`: how often bus or database
+    stopped answering; `outage`: why they do not answer now. `fenced`: lost leases.
+    """
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        """Nothing is opened yet. Raises InvalidInput (there is no outbox), Unavailable."""
+        check_source(settings.source)
+        if not 1 <= settings.batch <= MAX_BATCH_ROWS:
+            raise InvalidInput(f"a batch has 1 to {MAX_BATCH_ROWS} rows")
+        if settings.lease_s <= 0 or settings.poll_s < 0:
+            raise InvalidInput("a lease is longer than no time, and a pause is not negative")
+        self.engine = engine
+        self.settings = settings
+        self.emitted = self.failed = self.behind = self.purged = 0
+        self.outages = self.fenced = 0
+        self.outage: str | None = None
+        tables = require_installed(engine, settings.schema)
+        self.leases = Leases(engine, tables, settings.shards, settings.lease_s)
+        self._tables = tables
+        self._moves = Moves(engine, tables, self.leases, settings.batch)
+        self._kafka = is_kafka(settings.bus)
+        self._emitter: Emitter | None = None
+        self._rejected = 0
+        self._stop = threading.Event()
+        self._once = False
+        self._taken_s = self._purged_s = -float("inf")
+
+    def stop(self) -> None:
+        """End after the batch that is under way."""
+        self._stop.set()
+
+    def run(self, once: bool = False) -> None:
+        """Relay until `stop`; with `once` until what waits now has left the outbox.
+
+        With `once` an outage is raised, else waited out. Raises Unavailable, InvalidInput,
+        StoreCorrupt (the ledger contradicts itself: nothing more is appended).
+        """
+        self._once = once
+        self.leases.begin()
+        last = self._last_id() if once else None
+        retry_s = FIRST_RETRY_S
+        try:
+            while not self._stop.is_set():
+                try:
+                    moved = self._round()
+                    done = last is not None and not moved and self._is_past(last)
+                except Fenced as error:
+                    self.fenced += 1
+                    _log.warning("%s", error)
+                    self._taken_s = -float("inf")
+                    self.leases.begin()
+                    moved, done = 0, False
+                except Unavailable as error:
+                    self._note(error)
+                    if once:
+                        raise
+                    self._stop.wait(retry_s)
+                    retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+                    continue
+                retry_s = FIRST_RETRY_S
+                self.outage = None
+                if done:
+                    return
+                if not moved:
+                    self._stop.wait(self.settings.poll_s)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        """Give the leases back and close; what was not marked the next relay takes up."""
+        emitter, self._emitter = self._emitter, None
+        for close in (self.leases.release, *(() if emitter is None else (emitter.close,))):
+            try:
+                close()
+            except (Unavailable, StoreCorrupt) as error:
+                _log.warning("%s", str(error).replace("\n", "; "))
+
+    def _note(self, error: Unavailable) -> None:
+        text = str(error).replace("\n", "; ")
+        if self.outage is None:
+            self.outages += 1
+            _log.warning("the relay waits: %s", text)
+        self.outage = text
+
+    def _last_id(self) -> int:
+        query = select(func.max(self._tables.outbox.c.id))
+        with reaching(self.engine), self.engine.connect() as connection:
+            return int(connection.execute(query).scalar() or 0)
+
+    def _is_past(self, last: int) -> bool:
+        query = select(self._tables.outbox.c.id).where(self._tables.outbox.c.id <= last).limit(1)
+        with reaching(self.engine), self.engine.connect() as connection:
+            return connection.execute(query).first() is None
+
+    def _round(self) -> int:
+        """Once through all shards held; how many rows were read."""
+        self._renew()
+        moved = 0
+        for shard in list(self.leases.held):
+            if self._stop.is_set():
+                break
+            moved += self._pump(shard)
+        self._purge()
+        return moved
+
+    def _renew(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._taken_s >= self.settings.lease_s / 3:
+            self.leases.take()
+            self._taken_s = now_s
+
+    def _pump(self, shard: int) -> int:
+        rows = self._moves.read(shard)
+        if not rows:
+            return 0
+        judged = self._emit(shard, rows)
+        if judged.emitted:
+            self._flush(shard)
+        judged = self._without_conflicts(judged)
+        sent_as = self.settings.source if self._kafka else None
+        done = [row.id for row in judged.emitted]
+        self._moves.finish(shard, done, judged.failed, judged.behind, sent_as)
+        self.emitted += len(done)
+        self.failed += len(judged.failed)
+        self.behind += len(judged.behind)
+        for number, why in judged.failed:
+            _log.error("row %d of the outbox is set aside, and its key waits: %s", number, why)
+        return len(rows)
+
+    def _open(self) -> Emitter:
+        if self._emitter is None:
+            settings = self.settings
+            self._emitter = Emitter(
+                settings.bus, settings.source, on_unavailable="raise", **settings.emitter
+            )
+            self._rejected = 0
+        return self._emitter
+
+    def _emit(self, shard: int, rows: list[Waiting]) -> Judged:
+        """Give every row that is an event, and waits for none before it, to the emitter."""
+        send = self._open().send
+        source = self.settings.source
+        judged = Judged([], [], [])
+        blocked = Blocked()
+        for row in rows:
+            if row.blocked or blocked.holds(row):
+                blocked.add(row)
+                judged.behind.append(row.id)
+                continue
+            try:
+                event = built(row, source)
+                while True:
+                    try:
+                        send(event)
+                        break
+                    except Unavailable:
+                        self._flush(shard)  # comes back when the bus does
+            except InvalidInput as error:
+                blocked.add(row)
+                judged.failed.append((row.id, failure_text(error)))
+            else:
+                judged.emitted.append(row)
+        return judged
+
+    def _flush(self, shard: int) -> None:
+        """Return when all is sealed, or acknowledged. Raises Fenced, Unavailable, StoreCorrupt.
+
+        An outage is waited out, and the leases are kept meanwhile.
+        """
+        emitter = self._open()
+        retry_s = FIRST_RETRY_S
+        while True:
+            try:
+                emitter.flush(self.settings.lease_s / 3)
+            except Unavailable as error:
+                if self._once or self._stop.is_set():
+                    raise
+                self._note(error)
+            else:
+                self.outage = None
+                return
+            self._renew()
+            if shard not in self.leases.held:
+                raise Fenced(f"shard {shard} of the outbox is another relay's now")
+            self._stop.wait(retry_s)
+            retry_s = min(2 * retry_s, self.settings.lease_s / 3)
+
+    def _without_conflicts(self, judged: Judged) -> Judged:
+        """With a ledger: what was quarantined, for its id is another event's, is set aside."""
+        emitter = self._emitter
+        if self._kafka or emitter is None:
+            return judged
+        rejected = emitter.conflicts + emitter.quarantined
+        if rejected == self._rejected:
+            return judged
+        self._rejected = rejected
+        good: list[Waiting] = []
+        failed = list(judged.failed)
+        with open_reader(self.settings.bus) as ledger:
+            for row in judged.emitted:
+                if is_sealed(ledger, row, self.settings.source):
+                    good.append(row)
+                else:
+                    failed.append((row.id, CONFLICT))
+        return Judged(good, failed, judged.behind)
+
+    def _purge(self) -> None:
+        """With Kafka, now and then, by whoever holds the first shard: see `purge`."""
+        settings = self.settings
+        now_s = time.monotonic()
+        if not self._kafka or 0 not in self.leases.held:
+            return
+        if now_s - self._purged_s < PURGE_EVERY_S:
+            return
+        self._purged_s = now_s
+        try:
+            if settings.store is None:
+                found = purge(self.engine, keep_s=settings.keep_s, schema=settings.schema)
+            else:
+                with open_reader(settings.store) as ledger:
+                    found = purge(self.engine, ledger, schema=settings.schema)
+        except Unavailable as error:
+            _log.warning("nothing is purged: %s", str(error).replace("\n", "; "))
+        else:
+            self.purged += found.deleted

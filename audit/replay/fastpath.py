@@ -1,0 +1,96 @@
+"""The fast way to a dataset: the read model that goes with a reader, opened when first needed.
+
+Whoever opens a ledger attaches a `FastPath` to its reader; all that replays datasets from this
+reader then asks it first. It never fails: whatever is wrong with a read model, or too much for it,
+is left to the plain replay, which gives the same answer and the error if there is one.
+"""
+
+from collections.abc import Callable
+from threading import RLock
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary, ref
+
+from audit.errors import AuditError
+from audit.store.contract import Reader
+
+if TYPE_CHECKING:
+    from audit.replay.columnar.fast import FastDataset, FastReplay
+    from audit.replay.columnar.source import PartSource
+    from audit.replay.steps import Steps
+
+FAST_FROM_ENTRIES = 4_000
+"""Below so many entries in all logs the plain replay is as fast as building columns first.
+
+In a new process that is: importing numpy and pyarrow takes as long as folding so many plainly.
+"""
+
+
+class FastPath:
+    """Opens a read model when a dataset is worth it, and asks it. Safe for several threads."""
+
+    def __init__(
+        self, open_source: "Callable[[], PartSource]", from_entries: int = FAST_FROM_ENTRIES
+    ) -> None:
+        """Nothing is opened yet. Cuts with fewer entries than `from_entries` are not for it."""
+        self._open = open_source
+        self._from_entries = from_entries
+        self._replay: FastReplay | None = None
+        self._lock = RLock()
+
+    def replay(self) -> "FastReplay":
+        """What answers from the read model. Raises what opening it raises."""
+        with self._lock:
+            if self._replay is None:
+                from audit.replay.columnar.fast import FastReplay
+
+                self._replay = FastReplay(self._open())
+            return self._replay
+
+    def dataset(self, steps: "Steps", valid_at_us: int | None) -> "FastDataset | None":
+        """The dataset at the cut of `steps`; None where the plain replay is to do it."""
+        if sum(steps.cut.sizes.values()) < self._from_entries:
+            return None
+        if steps.naming.moved or not steps.reader.complete:
+            return None
+        try:
+            with self._lock:
+                return self.replay().dataset(steps, valid_at_us)
+        except (AuditError, ImportError):
+            # Without numpy or pyarrow, too: the plain replay needs neither.
+            return None
+
+    def transactions(self, log: int, start: int, stop: int) -> dict[str, int] | None:
+        """How many entries of [start, stop) each transaction has there; None: look for yourself."""
+        if stop < self._from_entries:
+            return None
+        try:
+            with self._lock:
+                replay = self.replay()
+                return replay.transactions(log, start, stop)
+        except (AuditError, ImportError):
+            return None
+
+
+_PATHS: "WeakKeyDictionary[Reader, ref[FastPath]]" = WeakKeyDictionary()
+
+
+def attach(reader: Reader, path: FastPath) -> None:
+    """Let a read model answer for a reader, as long as the caller holds on to `path`."""
+    _PATHS[reader] = ref(path)
+
+
+def _path_of(reader: Reader) -> FastPath | None:
+    held = _PATHS.get(reader)
+    return None if held is None else held()
+
+
+def fast_dataset(steps: "Steps", valid_at_us: int | None) -> "FastDataset | None":
+    """The dataset from the read model of its reader; None where it is replayed plainly."""
+    path = _path_of(steps.reader)
+    return None if path is None else path.dataset(steps, valid_at_us)
+
+
+def fast_transactions(reader: Reader, log: int, start: int, stop: int) -> dict[str, int] | None:
+    """Transaction -> its entries in [start, stop), from the read model; None without one."""
+    path = _path_of(reader)
+    return None if path is None else path.transactions(log, start, stop)

@@ -1,0 +1,141 @@
+"""Point-in-time joins: for every row of a frame the values known at that row's own time.
+
+This is the training set without leakage. The answer of each row is that of `replay_row` at its time
+(on the recorded axis: what had been recorded by then; on the valid axis: what was true then, as
+known at the cut); the cost is one walk over the dataset, or over the entries of the keys where they
+are few. A row without time or key, before the first event, or of an unknown key gets no values. A
+time after the head gets those of the head.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, NamedTuple
+
+from audit.errors import InvalidInput
+from audit.replay.columns import Naming
+from audit.replay.fold import Row
+from audit.replay.known import require_dataset
+from audit.replay.names import output_name
+from audit.replay.outputs import METADATA_KEY
+from audit.replay.points import Cut
+from audit.replay.pointwise import rows_at
+from audit.replay.select import Selection, check_columns, selection
+from audit.replay.spine import Spine, kind_of, spine_of, with_columns
+from audit.replay.steps import Steps
+from audit.store.contract import Reader
+
+JOINS_KEY = "audit_joins"
+"""Where a joined frame lists the citations of its joins, in attrs or an Arrow schema's metadata."""
+
+Axis = Literal["recorded", "valid"]
+AXES: tuple[Axis, ...] = ("recorded", "valid")
+
+
+class Join(NamedTuple):
+    """What to join to a spine.
+
+    `time`, `key`: columns of the spine (`key` None: `entity_key`, else the index). `columns`: those
+    of the dataset, None for all that were ever set for the spine's keys. They are called as in a
+    replay, between `prefix` and `suffix`.
+    """
+
+    time: str
+    key: str | None = None
+    columns: tuple[str, ...] | None = None
+    axis: Axis = "recorded"
+    prefix: str = ""
+    suffix: str = ""
+
+
+def join_of(
+    time: str,
+    key: str | None = None,
+    columns: Iterable[str] | None = None,
+    axis: str = "recorded",
+    prefix: str = "",
+    suffix: str = "",
+) -> Join:
+    """A join, checked. Raises InvalidInput."""
+    if axis not in AXES:
+        raise InvalidInput(f"axis is recorded or valid, not {axis!r:.40}")
+    if isinstance(columns, str):
+        raise InvalidInput(f"columns are a list of names, not {columns!r:.40}")
+    for name, text in (("time", time), ("prefix", prefix), ("suffix", suffix)):
+        if not isinstance(text, str):
+            raise InvalidInput(f"{name} is a text, not {type(text).__name__}")
+    named = None if columns is None else selection(columns).columns
+    return Join(time, key, named, "valid" if axis == "valid" else "recorded", prefix, suffix)
+
+
+def join_asof(
+    reader: Reader,
+    spine: Any,
+    entity_type: str,
+    cut: Cut,
+    join: Join,
+    now_us: int,
+    citation: Mapping[str, Any],
+) -> Any:
+    """The spine with the values of a dataset at each row's time, as a frame of the same kind.
+
+    Order, index and dtypes of the spine stay. Nothing above the cut is read. Raises NotFound for
+    an unknown entity type, InvalidInput for columns that are not there or would be there twice.
+    """
+    require_dataset(reader, entity_type)
+    places = spine_of(spine, join.time, join.key, now_us)
+    steps = Steps(reader, entity_type, cut, Naming(reader, entity_type, cut))
+    rows, found = _rows(steps, places, join.axis == "valid")
+    if join.columns is None:
+        columns = tuple(sorted(found, key=output_name))
+    else:
+        wanted = Selection(columns=join.columns)
+        columns = check_columns(reader, entity_type, cut, found, wanted)
+    named = [f"{join.prefix}{output_name(field)}{join.suffix}" for field in columns]
+    joined = with_columns(spine, rows, columns, named)
+    said = {
+        "join": {"axis": join.axis, "time": join.time, "key": join.key, "columns": named},
+        **citation,
+    }
+    return _cited(joined, said)
+
+
+def _rows(steps: Steps, spine: Spine, valid: bool) -> tuple[list[Row], tuple[str, ...]]:
+    """The row of each row of the spine ({} where there is none), and the fields ever set."""
+    moments: dict[str, set[int]] = {}
+    for key, time_us in zip(*spine, strict=True):
+        if key is not None and time_us is not None:
+            moments.setdefault(key, set()).add(time_us)
+    found = rows_at(steps, {key: sorted(own) for key, own in moments.items()}, valid)
+    at = {key: dict(zip(sorted(own), found.rows[key], strict=True)) for key, own in moments.items()}
+    rows: list[Row] = []
+    for key, time_us in zip(*spine, strict=True):
+        row = None if key is None or time_us is None else at[key][time_us]
+        rows.append(row or {})
+    return rows, found.columns
+
+
+def _cited(frame: Any, said: dict[str, Any]) -> Any:
+    """The frame with one more citation; one of an earlier replay or join stays."""
+    kind = kind_of(frame)
+    if kind == "pandas":
+        attrs = {**frame.attrs}
+        attrs.setdefault(METADATA_KEY, said)
+        attrs[JOINS_KEY] = [*attrs.get(JOINS_KEY, ()), said]
+        frame.attrs = attrs
+    elif kind == "arrow":
+        held = dict(frame.schema.metadata or {})
+        earlier = _earlier(held.get(JOINS_KEY.encode(), b"[]"))
+        held.setdefault(METADATA_KEY.encode(), json.dumps(said).encode())
+        held[JOINS_KEY.encode()] = json.dumps([*earlier, said]).encode()
+        frame = frame.replace_schema_metadata(held)
+    return frame
+
+
+def _earlier(text: bytes) -> list[Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, list):
+        raise InvalidInput(f"the metadata {JOINS_KEY!r} of the spine is none that a join left")
+    return found

@@ -1,0 +1,163 @@
+"""The questions that are asked most, as SQL that is made once for each reader.
+
+To build a statement and to look up its cached form takes ten times as long as SQLite takes to
+answer it; reading one row asks a dozen of them. Their SQL is the same; only the values differ.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from sqlalchemy import Engine, Select, Text, bindparam, cast, func, literal_column, select
+from sqlalchemy.exc import DBAPIError
+
+from audit.store import tables
+from audit.store.database import Database
+from audit.store.seam import translate
+
+_entries = tables.entries.c
+_checkpoints = tables.checkpoints.c
+POSITION = _entries.index + 0
+"""The index as an expression: so that a bound on it, or its order, does not tempt the planner to
+scan the log along its primary key where an index on what is asked for is there."""
+_LOG = _entries.log == bindparam("log")
+
+
+def _logs(_: Database) -> Any:
+    """The rows of logs, and every log that entries are of: one seek for each of these."""
+    seen = select(func.min(_entries.log).label("log")).cte("seen", recursive=True)
+    later = select(func.min(_entries.log)).where(_entries.log > seen.c.log).scalar_subquery()
+    seen = seen.union_all(select(later).where(seen.c.log.is_not(None)))
+    none = cast(literal_column("NULL"), Text)
+    logs = tables.logs.c
+    named = select(logs.log, logs.origin, logs.vkey)
+    return named.union_all(select(seen.c.log, none, none).where(seen.c.log.is_not(None)))
+
+
+def _found(*where: Any) -> Select[Any]:
+    """Indexes alone, below a stop, in order: from a covering index."""
+    query = select(_entries.index).where(*where, bindparam("stop") > POSITION)
+    return query.order_by(POSITION)
+
+
+_OF_TYPE = (_LOG, _entries.entity_type == bindparam("entity_type"))
+_OF_KEY = (*_OF_TYPE, _entries.entity_key == bindparam("entity_key"))
+_FROM = bindparam("start") <= POSITION
+
+
+def _special(database: Database, *where: Any) -> Select[Any]:
+    return _found(database.beside_key(_entries.log) == bindparam("log"), tables.SPECIAL, *where)
+
+
+Make = Callable[[Database], Any]
+
+QUESTIONS: Mapping[str, Make] = {
+    "logs": _logs,
+    "newest": lambda _: select(func.max(_entries.index)).where(_LOG),
+    "leaf": lambda _: select(_entries.leaf).where(_LOG, _entries.index == bindparam("index")),
+    "leaves": lambda _: (
+        select(_entries.index, _entries.leaf)
+        .where(_LOG, _entries.index >= bindparam("start"), _entries.index < bindparam("stop"))
+        .order_by(_entries.index)
+        .limit(bindparam("most"))
+    ),
+    "of_type": lambda _: _found(*_OF_TYPE),
+    "of_type_from": lambda _: _found(*_OF_TYPE, _FROM),
+    "of_key": lambda _: _found(*_OF_KEY),
+    "of_key_from": lambda _: _found(*_OF_KEY, _FROM),
+    "keyless": lambda _: _found(*_OF_TYPE, _entries.entity_key.is_(None)),
+    "special": _special,
+    "special_of_kind": lambda database: _special(database, _entries.kind == bindparam("kind")),
+    "next_type": lambda _: select(func.min(_entries.entity_type)).where(
+        _LOG, _entries.entity_type > bindparam("entity_type")
+    ),
+    "first_of_type": lambda _: (
+        select(_entries.index).where(*_OF_TYPE, bindparam("stop") > POSITION).limit(1)
+    ),
+    "of_id": lambda _: (
+        select(_entries.log, _entries.index)
+        .where(_entries.event_id == bindparam("event_id"), _entries.kind != 2)
+        .order_by(_entries.log, _entries.index)
+    ),
+    "of_id_and_source": lambda _: (
+        select(_entries.log, _entries.index)
+        .where(_entries.event_id == bindparam("event_id"), _entries.kind != 2)
+        .where(_entries.source == bindparam("source"))
+        .order_by(_entries.log, _entries.index)
+    ),
+    "covering": lambda _: (
+        select(_checkpoints.size, _checkpoints.note)
+        .where(_checkpoints.log == bindparam("log"), _checkpoints.size >= bindparam("size"))
+        .order_by(_checkpoints.size)
+        .limit(1)
+    ),
+    "tile": lambda _: select(tables.tiles.c.data).where(
+        tables.tiles.c.log == bindparam("log"),
+        tables.tiles.c.level == bindparam("level"),
+        tables.tiles.c.index == bindparam("index"),
+    ),
+}
+"""Name -> how the statement is made; the values that it takes are named in it."""
+
+
+class _Made(NamedTuple):
+    """SQL for a driver: the text, the order of its values (None: by name), those that are fixed."""
+
+    text: str
+    order: tuple[str, ...] | None
+    fixed: Mapping[str, Any]
+
+
+class Statements:
+    """Asks one database the questions of QUESTIONS."""
+
+    def __init__(self, engine: Engine, address: str, database: Database) -> None:
+        """Nothing is made before it is asked for."""
+        self._engine = engine
+        self._address = address
+        self._database = database
+        self._made: dict[str, _Made] = {}
+
+    def ask(self, name: str, **values: Any) -> list[tuple[Any, ...]]:
+        """The rows of a question, as the driver gives them, in a transaction of its own.
+
+        Raises what `seam.translate` makes of the driver's errors.
+        """
+        made = self._made.get(name) or self._make(name)
+        given: Any = {**made.fixed, **values}
+        if made.order is not None:
+            given = tuple([given[one] for one in made.order])
+        with translate(self._address):
+            return self._run(made.text, given)
+
+    def _run(self, text: str, given: Any) -> list[tuple[Any, ...]]:
+        dialect = self._engine.dialect
+        driver = dialect.loaded_dbapi
+        connection = self._engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            try:
+                cursor.execute(text, given)
+                return list(cursor.fetchall())
+            except driver.Error as error:
+                own = connection.driver_connection
+                is_lost = dialect.is_disconnect(error, own, cursor)
+                if is_lost:
+                    connection.invalidate(error)
+                raise DBAPIError.instance(
+                    text, None, error, driver.Error, connection_invalidated=is_lost, dialect=dialect
+                ) from error
+        finally:
+            connection.close()
+
+    def _make(self, name: str) -> _Made:
+        options = self._engine.get_execution_options()
+        places = options.get("schema_translate_map")
+        compiled = QUESTIONS[name](self._database).compile(
+            dialect=self._engine.dialect,
+            schema_translate_map=places,
+            render_schema_translate=bool(places),
+        )
+        order = compiled.positiontup if compiled.positional else None
+        fixed = {key: value for key, value in compiled.params.items() if value is not None}
+        self._made[name] = _Made(compiled.string, None if order is None else tuple(order), fixed)
+        return self._made[name]

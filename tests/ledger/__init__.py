@@ -1,0 +1,1 @@
+"""Tests of the facade's floor: exports and SQL."""
