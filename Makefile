@@ -14,7 +14,9 @@ DEMO_DIR ?= demo
 PYTEST_ARGS ?=
 # How many processes run the tests; a file's tests stay in one of them.
 JOBS ?= 2
-PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+# Compiled modules are kept even where the environment says not to: else every process that a test
+# starts compiles half the library again.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 .PHONY: demo test check bench clean distclean
 .DEFAULT_GOAL := test

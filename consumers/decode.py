@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from audit.errors import FormatError, LimitExceeded, Unavailable
-from audit.event.types import SCHEMA
 from audit.kafka.transport import Fetched
 from audit.log.entry import MAX_EVENT_IN_LEAF_BYTES, SIGNATURE_BYTES, SourceSpan
 from audit.log.intake import UNDECODABLE_REASON, Incoming, Message, quarantine
 from audit.log.oversize import oversize_event
 from audit.log.plain import accept_event
 from audit.store.blobs import BlobStore
+from consumers.sequencer import origin_of
 from consumers.settings import Signatures
 from consumers.signatures import PinnedProducers
 
@@ -41,13 +41,16 @@ class Decoder:
         *,
         signatures: Signatures = Signatures.RECORD,
         pinned: PinnedProducers | None = None,
+        ledger_origin: str = "",
         framing: "RegistryFraming | None" = None,
     ) -> None:
-        """`pinned` is needed where signatures are required; `framing` where there is a registry."""
+        """`pinned` is needed where signatures are required, and `ledger_origin` to know the logs
+        that its lines name; `framing` where there is a registry."""
         self._topic = topic
         self._blobs = blobs
         self._keep = signatures is not Signatures.IGNORE
         self._pinned = pinned if signatures is Signatures.REQUIRE else None
+        self._ledger_origin = ledger_origin
         self._framing = framing
         self._plain = self._keep and self._pinned is None and framing is None
 
@@ -84,6 +87,7 @@ class Decoder:
         if self._pinned is not None:
             self._pinned.look()
         lowest, highest = indexes
+        origin = origin_of(self._ledger_origin, self._topic, partition)
         before = len(into)
         until_s = time.monotonic() + DECODE_WITHIN_S
         for offset, key, value, signature in messages:
@@ -98,7 +102,10 @@ class Decoder:
                 into.append(self._odd(key, value, kept, span))
                 continue
             item = self._unframed(value, kept, span)
-            into.append(self._required(item, lowest, highest + len(into) - before))
+            if self._pinned is not None:
+                last = highest + len(into) - before
+                item = self._pinned.judged(item, origin, lowest, last)
+            into.append(item)
 
     def _unframed(self, value: bytes, signature: bytes | None, span: SourceSpan) -> Incoming:
         if self._framing is None:
@@ -111,19 +118,6 @@ class Decoder:
         if len(event) > MAX_EVENT_IN_LEAF_BYTES:
             return self._oversize(event, signature, span)
         return accept_event(event, signature, span)
-
-    def _required(self, item: Incoming, first: int, last: int) -> Incoming:
-        """The item, or its quarantine where a signature is required and does not hold.
-
-        A schema is let in without: its bytes depend on the schema alone, whoever sends it.
-        """
-        if self._pinned is None or item.is_quarantined or item.columns.type == SCHEMA:
-            return item
-        draft = item.draft
-        fault = self._pinned.fault(draft.event, draft.signature, first, last)
-        if fault is None:
-            return item
-        return quarantine(Message(draft.event, draft.signature, draft.source), fault)
 
     def _odd(
         self, key: bytes | None, value: bytes | None, signature: bytes | None, span: SourceSpan

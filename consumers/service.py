@@ -255,12 +255,13 @@ def _decoder(settings: Settings, address: KafkaAddress, ledger: EmbeddedLedger) 
         framing = RegistryFraming(Registry(address.registry), address.topic)
     pinned = None
     if settings.signatures is Signatures.REQUIRE:
-        pinned = PinnedProducers(ledger.policy_path)
+        pinned = PinnedProducers(ledger.policy_path, reader=ledger.store)
     return Decoder(
         address.topic,
         BlobStore(default_blobs_url(settings.store)),
         signatures=settings.signatures,
         pinned=pinned,
+        ledger_origin=ledger.origin,
         framing=framing,
     )
 

@@ -169,6 +169,7 @@ def test_what_the_package_exports() -> None:
     }
     rest = {"Emitter", "Ledger", "Policy", "__version__", "context", "model_run", "predictor"}
     rest |= {"component", "current_run", "dataset_version", "features", "ground_truth"}
+    rest |= {"AsgiMiddleware", "WsgiMiddleware", "audited", "identify"}
     rest |= {"mlflow_run", "quality", "review", "statuses", "transition", "verify_bundle"}
     assert set(audit.__all__) == errors | rest
     assert audit.__all__ == sorted(audit.__all__)

@@ -17,8 +17,9 @@ prediction.) So actions are found, replayed and joined like any other data::
 
 Actor, reason, request id, trace id and transaction are the event's, from `audit.context`.
 
-What is true after a crash inside an action: nothing is recorded of it, or with `attempt` that it
-was started.
+It is written when the function ended, not in the function's transaction: decorate what begins and
+commits that, and a rollback is a failure of the action. What is true after a crash inside it:
+nothing is recorded, or with `attempt` that it was started.
 """
 
 import asyncio

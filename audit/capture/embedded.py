@@ -10,19 +10,21 @@ loser takes both over.
 import contextlib
 import os
 import secrets
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from audit.errors import AuditError, InvalidInput, Unavailable
-from audit.log.intake import Message
+from audit.log.intake import Incoming, Message, accept
 from audit.store import clock_us, open_store, store_folder
 from audit.store.contract import LOG_OF_THE_LEDGER, Appended, LogInfo
 from audit.tlog.keyfile import read_key, write_key
 from audit.tlog.keys import Ed25519Signer, Signer, derive_seed, key_name_ok, new_seed
 
 if TYPE_CHECKING:
+    from audit.capture.producers import PinnedProducers
     from audit.store.sql_store import SqlStore
 
 KEY_FILE = "audit.key"
@@ -35,6 +37,8 @@ MAX_ORIGIN_STEM_CHARS = 64
 ENV_KEY = "AUDIT_KEY"
 ENV_PASSPHRASE = "AUDIT_KEY_PASSPHRASE"
 ENV_POLICY = "AUDIT_POLICY"
+ENV_SIGNATURES = "AUDIT_SIGNATURES"
+REQUIRE = "require"
 
 
 class EmbeddedLedger:
@@ -67,6 +71,9 @@ class EmbeddedLedger:
         self.vkey = info.vkey
         self._root_seed = root_seed
         self._signers: dict[int, Signer] = {}
+        self._judging = threading.Lock()
+        self._pinned: PinnedProducers | None = None
+        self._requires = os.environ.get(ENV_SIGNATURES) == REQUIRE
         self.signer(LOG_OF_THE_LEDGER)
 
     def signer(self, log: int = LOG_OF_THE_LEDGER) -> Signer:
@@ -98,8 +105,29 @@ class EmbeddedLedger:
         return self.store.open_log(log, origin, self.key_of(origin))
 
     def append(self, messages: Sequence[Message], log: int = LOG_OF_THE_LEDGER) -> Appended:
-        """Seal events in one transaction with one checkpoint. Raises as `Store.append`."""
-        return self.store.append(log, messages, self.signer(log))
+        """Seal events in one transaction with one checkpoint. Raises as `Store.append`.
+
+        With AUDIT_SIGNATURES=require those that no good producer's key signed are quarantined; it
+        raises as `PinnedProducers` while the policy pins none.
+        """
+        signer = self.signer(log)
+        if not self._requires:
+            return self.store.append(log, messages, signer)
+        return self.store.append(log, self._judged(messages, log, signer), signer)
+
+    def _judged(self, messages: Sequence[Message], log: int, signer: Signer) -> list[Incoming]:
+        from audit.capture.producers import PinnedProducers
+
+        first = self.store.size(log)
+        # Another writer may come between, and a first append adds the schemas: an end that is
+        # further away refuses at most what comes just before the end of a key.
+        last = first + 2 * len(messages)
+        with self._judging:
+            if self._pinned is None:
+                self._pinned = PinnedProducers(self.policy_path, reader=self.store)
+            self._pinned.look()
+            origin = signer.verifier.name
+            return [self._pinned.judged(accept(m), origin, first, last) for m in messages]
 
     def append_control(self, events: Sequence[bytes]) -> Appended:
         """Seal what the ledger itself says, in log 0. Raises as `Store.append_control`."""

@@ -4,58 +4,48 @@
     key.rotated     {name, vkey, previous_vkey}     the new key is good from this entry on
     key.revoked     {name, vkey}                    good for no entry after this one
 
-The entries tell the history; whom a verifier trusts is what his policy says (`policy_line`). Order:
-the key file is written and durable before the entry, so an entry never names a key that was lost; a
-file whose entry could not be made is removed again.
+With other logs than log 0 each says `sizes` besides, [[origin, size], ...]: how far they were. A
+key that was revoked may be registered again, and is good from there on.
+
+The entries tell the history; whom a verifier trusts is what his policy says (`policy_lines`). What
+seals events with signatures required goes by both, see `audit.capture.producers`. Order: the key
+file is written and durable before the entry, so an entry never names a key that was lost; a file
+whose entry could not be made is removed again.
 """
 
 import contextlib
 import os
-from collections.abc import Iterator
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any
 
 from audit.capture.embedded import EmbeddedLedger, passphrase_of
-from audit.errors import AuditError, FormatError, InvalidInput, NotFound
+from audit.capture.key_history import (
+    REGISTERED,
+    REVOKED,
+    ROTATED,
+    KeyHistory,
+    RegisteredKey,
+    current_key,
+    list_keys,
+)
+from audit.errors import AuditError, InvalidInput, NotFound
 from audit.event.build import record_event
 from audit.event.envelope import encode_event
-from audit.event.payload import decode_payload
-from audit.event.schema import SchemaBook
-from audit.log.entry import Kind
-from audit.log.record import read_record
-from audit.store.contract import LOG_OF_THE_LEDGER, Reader
+from audit.store.contract import LOG_OF_THE_LEDGER
 from audit.tlog.keyfile import write_key
 from audit.tlog.keys import Ed25519Signer, Verifier, key_name_ok, new_seed
-from audit.verify.policy import ProducerKey, producer_line
 
-REGISTERED = "key.registered"
-ROTATED = "key.rotated"
-REVOKED = "key.revoked"
+__all__ = [
+    "RegisteredKey",
+    "current_key",
+    "list_keys",
+    "new_producer_key",
+    "register",
+    "revoke",
+    "rotate",
+]
+
 SOURCE = "audit"
-
-
-class RegisteredKey(NamedTuple):
-    """A producer's key as log 0 knows it.
-
-    `first_index` and `last_index`: the entries it may have signed, for the policy. A new key counts
-    from the start of the log: the entry that registers it is no promise about earlier ones, and in
-    embedded mode there are none by it. `last_index` is None while it is not revoked or replaced.
-    """
-
-    name: str
-    verifier: Verifier
-    first_index: int
-    last_index: int | None
-
-    @property
-    def policy_line(self) -> str:
-        """The line for the policy file."""
-        return policy_line(self)
-
-
-def policy_line(key: RegisteredKey) -> str:
-    """`producer NAME VKEY [first index [last index]]`."""
-    return producer_line(ProducerKey(*key))
 
 
 def new_producer_key(
@@ -74,6 +64,26 @@ def new_producer_key(
     return _add(ledger, name, path, passphrase, None)
 
 
+def register(ledger: EmbeddedLedger, name: str, vkey: str) -> RegisteredKey:
+    """Register a key that the producer made himself, or one that was revoked by mistake.
+
+    One that was there before is good from this entry on, and not for those in between. Raises
+    FormatError for what is no verifier key, InvalidInput when the name has a key already or the key
+    is somebody else's, Unavailable.
+    """
+    _check_name(name)
+    verifier = Verifier.parse(vkey)
+    history = _history(ledger)
+    if history.current(name) is not None:
+        raise InvalidInput(f"the producer {name} has a key; rotate or revoke it first")
+    for key in history.of(verifier):
+        if key.name != name:
+            raise InvalidInput(f"that is the key of the producer {key.name}, not of {name}")
+    if any(verifier.public_key == Verifier.parse(i.vkey).public_key for i in ledger.store.logs()):
+        raise InvalidInput("that is the key of a log: a producer needs one of his own")
+    return _record(ledger, REGISTERED, name, verifier)
+
+
 def rotate(
     ledger: EmbeddedLedger,
     name: str,
@@ -81,66 +91,33 @@ def rotate(
     passphrase: str | bytes | None = None,
 ) -> RegisteredKey:
     """Replace a producer's key with a new one at `path`. Raises NotFound, and as the first."""
-    return _add(ledger, name, path, passphrase, _require(ledger.store, name))
+    return _add(ledger, name, path, passphrase, _require(ledger, name))
 
 
 def revoke(ledger: EmbeddedLedger, name: str) -> RegisteredKey:
     """End a producer's key: it is good for no entry after this one. Raises NotFound."""
-    key = _require(ledger.store, name)
-    index = _record(ledger, REVOKED, {"name": name, "vkey": key.verifier.vkey})
-    return key._replace(last_index=index)
+    key = _require(ledger, name)
+    return _record(ledger, REVOKED, name, key.verifier)
 
 
-def current_key(reader: Reader, name: str) -> RegisteredKey | None:
-    """The key that a producer has now; None when he has none."""
-    for key in list_keys(reader):
-        if key.name == name and key.last_index is None:
-            return key
-    return None
+def _history(ledger: EmbeddedLedger) -> KeyHistory:
+    history = KeyHistory(ledger.store)
+    history.look()
+    return history
 
 
-def list_keys(reader: Reader, size: int | None = None) -> list[RegisteredKey]:
-    """All keys that log 0 ever registered (in its first `size` entries). Raises Unavailable."""
-    keys: list[RegisteredKey] = []
-    for index, type_, data in _entries(reader, size):
-        name, vkey, old = data.get("name"), data.get("vkey"), data.get("previous_vkey")
-        if not isinstance(name, str) or not isinstance(vkey, str):
-            continue
-        ended = vkey if type_ == REVOKED else old
-        for at, key in enumerate(keys):
-            if key.name == name and key.verifier.vkey == ended and key.last_index is None:
-                keys[at] = key._replace(last_index=index)
-        if type_ != REVOKED:
-            with contextlib.suppress(FormatError):
-                first = index + 1 if type_ == ROTATED else 0
-                keys.append(RegisteredKey(name, Verifier.parse(vkey), first, None))
-    return keys
-
-
-def _entries(reader: Reader, size: int | None) -> Iterator[tuple[int, str, dict[str, object]]]:
-    """(index, type, record) of what log 0 says about keys, in order."""
-    book = SchemaBook.with_builtins()
-    for index, leaf in reader.special(LOG_OF_THE_LEDGER, size):
-        try:
-            record = read_record(LOG_OF_THE_LEDGER, leaf)
-            event = record.event
-            if record.entry.kind is not Kind.CONTROL or event is None:
-                continue
-            if event.type not in (REGISTERED, ROTATED, REVOKED):
-                continue
-            data = decode_payload(event, book)
-        except FormatError:
-            continue  # `audit verify` names it; a list of keys shows what can be read
-        if isinstance(data, dict):
-            yield index, event.type, data
-
-
-def _require(reader: Reader, name: str) -> RegisteredKey:
-    key = current_key(reader, name)
+def _require(ledger: EmbeddedLedger, name: str) -> RegisteredKey:
+    history = _history(ledger)
+    key = history.current(name)
     if key is None:
-        known = sorted({key.name for key in list_keys(reader) if key.last_index is None})
+        known = sorted({key.name for key in history.keys if key.last_index is None})
         raise NotFound(f"no producer {name} has a key here; there are {', '.join(known) or 'none'}")
     return key
+
+
+def _check_name(name: str) -> None:
+    if not key_name_ok(name):
+        raise InvalidInput('a producer\'s name is not empty and has no white space and no "+"')
 
 
 def _add(
@@ -150,26 +127,44 @@ def _add(
     passphrase: str | bytes | None,
     previous: RegisteredKey | None,
 ) -> RegisteredKey:
-    if not key_name_ok(name):
-        raise InvalidInput('a producer\'s name is not empty and has no white space and no "+"')
+    _check_name(name)
     seed = new_seed()
     verifier = Ed25519Signer.from_seed(name, seed).verifier
     write_key(path, name, seed, passphrase_of(passphrase))
-    data = {"name": name, "vkey": verifier.vkey}
-    if previous is not None:
-        data["previous_vkey"] = previous.verifier.vkey
     try:
-        index = _record(ledger, REGISTERED if previous is None else ROTATED, data)
+        if previous is None:
+            return _record(ledger, REGISTERED, name, verifier)
+        return _record(ledger, ROTATED, name, verifier, previous.verifier.vkey)
     except AuditError:
         with contextlib.suppress(OSError):
             os.unlink(path)
         raise
-    return RegisteredKey(name, verifier, 0 if previous is None else index + 1, None)
 
 
-def _record(ledger: EmbeddedLedger, type_: str, data: dict[str, str]) -> int:
-    """Seal what happened to a key; returns the entry's index."""
-    # The id follows from what is said, so that saying it twice makes one entry.
-    event_id = f"{type_}-{sha256(data['vkey'].encode()).hexdigest()}"
+def _record(
+    ledger: EmbeddedLedger, type_: str, name: str, verifier: Verifier, previous: str | None = None
+) -> RegisteredKey:
+    """Seal what happened to a key; returns it as log 0 knows it from then on."""
+    history = _history(ledger)
+    data: dict[str, Any] = {"name": name, "vkey": verifier.vkey}
+    if previous is not None:
+        data["previous_vkey"] = previous
+    store = ledger.store
+    # Read before the entry is made: what a log takes in between is by a key that had ended.
+    sizes = [
+        [info.origin, store.size(info.log)]
+        for info in store.logs()
+        if info.log != LOG_OF_THE_LEDGER
+    ]
+    if sizes:
+        data["sizes"] = sizes
+    # The id follows from what is said, so that saying it twice makes one entry; for the second
+    # life of a key it says which one it is.
+    event_id = f"{type_}-{sha256(verifier.vkey.encode()).hexdigest()}"
+    before = history.said[type_, verifier.vkey]
+    if before:
+        event_id += f"-{before + 1}"
     event, _ = record_event(type_, data, event_id=event_id, source=SOURCE)
-    return ledger.append_control([encode_event(event)]).outcomes[-1].index
+    ledger.append_control([encode_event(event)])
+    history.look()
+    return history.of(verifier)[-1]

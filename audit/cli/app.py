@@ -44,6 +44,7 @@ COMMANDS = {
     "trace-diff": _command("trace-diff", ML, "How the lineage of two things differs."),
     "drift": _command("drift", ML, "Inputs and outputs now against then; subgroups; skew."),
     "consume": _command("consume", OPERATORS, "Seal what a Kafka topic holds."),
+    "relay": _command("relay", OPERATORS, "Bring an application's outbox into the ledger."),
     "status": _command("status", OPERATORS, "Logs, sizes, checkpoints: the first thing to type."),
     "key": _command("key", OPERATORS, "The log's and the producers' keys."),
     "readmodel": Lazy(

@@ -1,6 +1,8 @@
 """`audit key`: the log's and the producers' keys."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ from audit.cli.output import write, write_json
 from audit.cli.session import Session, note
 
 if TYPE_CHECKING:
+    from audit.capture.embedded import EmbeddedLedger
     from audit.capture.keyring import RegisteredKey
 
 
@@ -33,14 +36,32 @@ def new(session: Session, name: str, output: str | None, store: str, as_json: bo
 
     The file is encrypted when AUDIT_KEY_PASSPHRASE is set.
     """
-    from audit.capture.embedded import open_for_writing
     from audit.capture.keyring import new_producer_key
 
     path = output or f"{name}.key"
-    with open_for_writing(store) as ledger:
+    with _writing(store) as ledger:
         made = new_producer_key(ledger, name, path)
     note(f"key of producer {name} in {path}: keep it secret; events are signed with --key {path}")
     _show(made, as_json, file=path)
+
+
+@key.command()
+@click.argument("name")
+@click.argument("vkey")
+@store_option
+@json_option
+@session_argument
+def register(session: Session, name: str, vkey: str, store: str, as_json: bool) -> None:
+    """Register the key VKEY, which the producer NAME made himself.
+
+    Also one that was revoked by mistake: it is good again from here on.
+    """
+    from audit.capture.keyring import register
+
+    with _writing(store) as ledger:
+        made = register(ledger, name, vkey)
+    note(f"the key of producer {name} is registered; policies need this line as well")
+    _show(made, as_json)
 
 
 @key.command()
@@ -51,11 +72,10 @@ def new(session: Session, name: str, output: str | None, store: str, as_json: bo
 @session_argument
 def rotate(session: Session, name: str, output: str | None, store: str, as_json: bool) -> None:
     """Replace the key of the producer NAME by a new one."""
-    from audit.capture.embedded import open_for_writing
     from audit.capture.keyring import rotate
 
     path = output or _fresh_file(name)
-    with open_for_writing(store) as ledger:
+    with _writing(store) as ledger:
         made = rotate(ledger, name, path)
     note(f"new key of producer {name} in {path}; `audit key list` has the line of the old one")
     _show(made, as_json, file=path)
@@ -68,12 +88,14 @@ def rotate(session: Session, name: str, output: str | None, store: str, as_json:
 @session_argument
 def revoke(session: Session, name: str, store: str, as_json: bool) -> None:
     """End the key of the producer NAME: what it signs from now on is not to be trusted."""
-    from audit.capture.embedded import open_for_writing
     from audit.capture.keyring import revoke
 
-    with open_for_writing(store) as ledger:
+    with _writing(store) as ledger:
         ended = revoke(ledger, name)
-    note(f"revoked at entry {ended.last_index}: put this line in place of the old one in policies")
+    note(
+        f"revoked at entry {ended.last_index}: consumers heed that now; "
+        "put this in place of the key's old lines in policies"
+    )
     _show(ended, as_json)
 
 
@@ -103,6 +125,19 @@ def list_(session: Session, as_of: str | None, store: str, as_json: bool) -> Non
     write("quorum none\n")
     for producer in producers:
         write(producer.policy_line + "\n")
+
+
+@contextmanager
+def _writing(store: str) -> "Iterator[EmbeddedLedger]":
+    """The ledger, made where it is missing, after it was held against what was published of it."""
+    from audit.capture.embedded import open_for_writing
+    from audit.ledger.guarded import check_not_rolled_back
+
+    with open_for_writing(store) as ledger:
+        remark = check_not_rolled_back(ledger)
+        if remark is not None:
+            note(remark)
+        yield ledger
 
 
 def _fresh_file(name: str) -> str:

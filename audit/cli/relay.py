@@ -39,13 +39,19 @@ MAX_LISTED = 1_000
 @click.option("--metrics-port", type=int, metavar="PORT", help="Serve Prometheus metrics there.")
 @click.option("--metrics-host", default="127.0.0.1", show_default=True, metavar="HOST")
 @click.option("--failed", is_flag=True, help="Only list the rows that were set aside.")
-@click.option("--redrive", is_flag=False, flag_value="", metavar="[ENTITY[/KEY]]",
-              help="Only put rows back that were set aside, all or those of an entity.")  # fmt: skip
+@click.option(
+    "--redrive",
+    is_flag=False,
+    flag_value="",
+    metavar="[ENTITY[/KEY]]",
+    help="Only put rows back that were set aside: all, or those of an entity.",
+)
 @store_option
 @json_option
 @session_argument
 def relay(
     session: Session,
+    /,
     database: str,
     once: bool,
     failed: bool,

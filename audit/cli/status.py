@@ -17,6 +17,7 @@ from audit.cli.output import counted, write, write_block, write_json, write_tabl
 from audit.cli.session import Session
 
 if TYPE_CHECKING:
+    from audit.capture.database.backlog import Backlog
     from audit.capture.waiting import SpoolFile
     from audit.ledger.status import LedgerStatus, LogStatus
 
@@ -27,11 +28,19 @@ _NUMBERS = (0, 2, 3, 4, 5, 8)
 @click.command()
 @as_of_option
 @source_option
+@click.option("--database", metavar="URL", help="Also what waits in this application's outbox.")
+@click.option("--schema", metavar="NAME", help="PostgreSQL: the schema of the outbox.")
 @store_option
 @json_option
 @session_argument
 def status(
-    session: Session, as_of: str | None, source: str | None, store: str, as_json: bool
+    session: Session,
+    as_of: str | None,
+    source: str | None,
+    database: str | None,
+    schema: str | None,
+    store: str,
+    as_json: bool,
 ) -> None:
     """Logs, sizes, checkpoints and their age, what is quarantined, keys, what waits.
 
@@ -39,9 +48,11 @@ def status(
     With --source: how many offsets each log is behind its partition. The keys are printed as lines
     for a policy.
     """
+    outbox = None if database is None else _outbox(database, schema)
     found = session.ledger(store).status(as_of, source)
     if as_json:
-        write_json(found.to_json())
+        extra = {} if outbox is None else {"outbox": outbox.to_json()}
+        write_json({**found.to_json(), **extra})
         return
     write_block([("ledger", found.address), ("datasets", ", ".join(found.datasets) or "none yet")])
     if len(found.logs) == 1:
@@ -50,6 +61,8 @@ def status(
     else:
         _write_table(found)
     write_block(_waiting(found))
+    if outbox is not None:
+        write_block([("outbox", _outbox_line(outbox))])
     write_block(("WARNING", message) for _, message in found.warnings)
 
 
@@ -113,6 +126,26 @@ def _short_checkpoint(log: "LogStatus") -> str:
         return "NONE"
     behind = log.size - log.checkpoint_size
     return "covers all" if behind <= 0 else f"all but {behind:,}"
+
+
+def _outbox(database: str, schema: str | None) -> "Backlog":
+    from audit.capture.database.backlog import backlog
+    from audit.capture.database.connect import open_database
+
+    engine = open_database(database)
+    try:
+        return backlog(engine, schema)
+    finally:
+        engine.dispose()
+
+
+def _outbox_line(found: "Backlog") -> str:
+    """One line: how much an application's outbox holds."""
+    oldest = "" if found.oldest_s is None else f", the oldest {_age(found.oldest_s)} old"
+    sent = f"; {found.sent:,} sent and not yet found sealed" if found.sent else ""
+    failed = f"; {found.failed:,} set aside, {found.behind:,} behind them" if found.failed else ""
+    verb = "waits" if found.waiting == 1 else "wait"
+    return f"{counted(found.waiting, 'row')} {verb}{oldest}{sent}{failed}"
 
 
 def _waiting(found: "LedgerStatus") -> Iterator[tuple[str, str]]:

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from audit.errors import InvalidInput
+from audit.errors import AuditError, InvalidInput
+from audit.replay.fastpath import FAST_FROM_ENTRIES
 from audit.replay.points import AsOf, Cut
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from audit.ledger.answers import DatasetAnswer
     from audit.ledger.export.write import ExportResult
     from audit.ledger.sql.engine import Kept, SqlAnswer
+    from audit.replay.columnar.model import ReadModel
     from audit.store.contract import Reader
 
 
@@ -39,6 +41,10 @@ class Engines:
         def datasets(self) -> list[str]:
             """See `Ledger.datasets`."""
 
+        @property
+        def read_model(self) -> ReadModel | None:
+            """See `Ledger.read_model`."""
+
         def dataset(
             self,
             entity_type: str,
@@ -46,6 +52,17 @@ class Engines:
             valid_at: "str | datetime | date | None" = None,
         ) -> DatasetAnswer:
             """See `Ledger.dataset`."""
+
+    def _model(self) -> "ReadModel | None":
+        """The read model, where it is worth asking; asking builds it, as replay does."""
+        try:
+            model = self.read_model
+            if model is None or not self.reader.complete:
+                return None
+            size = sum(state.size for state in model.state())
+        except (AuditError, ImportError):
+            return None
+        return model if size >= FAST_FROM_ENTRIES else None
 
     def sql(
         self,
@@ -70,7 +87,8 @@ class Engines:
         def dataset(entity: str, point: str | None, valid_at: str | None) -> "DatasetAnswer":
             return self.dataset(entity, cut if point is None else point, valid_at)
 
-        sources = Sources(self.reader, cut, cite(self.reader, cut), self.datasets(), dataset)
+        cited = cite(self.reader, cut)
+        sources = Sources(self.reader, cut, cited, self.datasets(), dataset, self._model)
         return run_sql(statement, sources, limits(memory, threads), kept)
 
     def export(

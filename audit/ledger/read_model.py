@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 class LedgerReadModel:
     """The read model of one ledger; opened when first needed, built as far as it is asked."""
 
-    def __init__(self, reader: "Reader", folder: Path | None) -> None:
-        """`folder`: where it is kept; None: in memory alone."""
+    def __init__(self, reader: "Reader", folder: Path | None, mode: int) -> None:
+        """`folder`: where it is kept, in folders of this mode; None: in memory alone."""
         self._reader = reader
+        self._mode = mode
         self._folder = folder
         self._model: ReadModel | None = None
         self.progress: Progress | None = None
@@ -31,7 +32,7 @@ class LedgerReadModel:
         if self._model is None:
             from audit.replay.columnar.model import open_read_model
 
-            self._model = open_read_model(self._reader, self._folder, self.progress)
+            self._model = open_read_model(self._reader, self._folder, self.progress, self._mode)
         return self._model
 
     @property
@@ -50,10 +51,15 @@ def ledger_read_model(
     """
     if url.startswith(BUNDLE_SCHEME):
         return None
-    from audit.replay.columnar.place import OFF, READ_MODEL_VARIABLE, read_model_folder
+    from audit.replay.columnar.place import (
+        OFF,
+        READ_MODEL_VARIABLE,
+        folder_mode,
+        read_model_folder,
+    )
 
     if (given or os.environ.get(READ_MODEL_VARIABLE)) == OFF:
         return None
-    if given is not None:
-        return LedgerReadModel(reader, Path(given))
-    return LedgerReadModel(reader, read_model_folder(reader.address, store_file(url)))
+    file = store_file(url)
+    folder = Path(given) if given else read_model_folder(reader.address, file)
+    return LedgerReadModel(reader, folder, folder_mode(file))

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.capture.embedded import EmbeddedLedger
+from audit.capture.producers import BAD_SIGNATURE, UNKNOWN, UNSIGNED, ProducerKeys
 from audit.errors import AuditError, FormatError, InvalidInput, LimitExceeded
 from audit.event.envelope import Event, decode_event, same_event
-from audit.event.signing import SignatureCheck
 from audit.event.types import SCHEMA
 from audit.log.entry import Kind
 from audit.log.intake import (
@@ -26,7 +26,6 @@ from audit.log.record import Record, read_record
 from audit.log.retry import REGISTRY_MAGIC, RETRIED_TYPE, Retried, parse_retried, retried_event
 from audit.store.contract import Reader, Status
 from audit.verify.policy import Policy
-from audit.verify.steps_producers import judge, keys_by_id
 
 if TYPE_CHECKING:
     from audit.kafka.registry import RegistryFraming
@@ -89,7 +88,8 @@ class Retrier:
         require_signature: bool = False,
     ) -> None:
         self._ledger = ledger
-        self._keys = keys_by_id(policy if policy is not None else Policy())
+        self._keys = ProducerKeys(policy if policy is not None else Policy(), ledger.store)
+        self._keys.look_at_log()
         self._reason = reason
         self._require = require_signature
         self._known: dict[int, dict[int, int]] = {}
@@ -153,16 +153,21 @@ class Retrier:
     ) -> str | None:
         if event.type == SCHEMA or not (required or self._require):
             return None
-        if message.signature is None:
+        store, log = self._ledger.store, record.log
+        origin = next(info.origin for info in store.logs() if info.log == log)
+        index = store.size(log)
+        words = self._keys.fault(message.event, message.signature, origin, index, index)
+        if words == UNSIGNED:
             return "it is not signed, and a signature is required: have it sent again, signed"
-        index = self._ledger.store.size(record.log)
-        check, key = judge(self._keys, index, message.event, message.signature)
-        if check is SignatureCheck.VALID:
-            return None
-        if check is SignatureCheck.INVALID:
+        if words == BAD_SIGNATURE:
             return "its signature does not hold: nothing can mend that"
-        who = f"the key of {key.name} is not good for entry {index}" if key else "no key of it"
-        return f"the policy pins {who}: add the producer's line to it, if that is right"
+        if words == UNKNOWN:
+            return "the policy pins no key of it: add the producer's line to it, if that is right"
+        if words is None:
+            return None
+        return (
+            f"{words}\nif it was ended by mistake, say `audit key register`, and pin what it prints"
+        )
 
     def _record(self, record: Record, message: Message) -> Outcome:
         """Seal the event, then the link to it."""

@@ -88,7 +88,8 @@ def _sorted_rows(states: dict[str, State]) -> Iterator[tuple[str, Row]]:
     for key in sorted(states, key=str.encode):
         row = states[key].row
         if row is not None:
-            yield key, row
+            # Rows out of columns have their fields in this order, too.
+            yield key, {name: row[name] for name in sorted(row)}
 
 
 def rows_at(

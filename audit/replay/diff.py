@@ -12,6 +12,7 @@ from audit.event.values import fields_to_json
 from audit.log.entry import Kind
 from audit.replay.asof import rows_at
 from audit.replay.columns import Naming
+from audit.replay.fastpath import fast_pair
 from audit.replay.fold import Row, changed_fields, fold
 from audit.replay.history import Changes, pair_to_json
 from audit.replay.known import require_dataset, require_recorded
@@ -103,9 +104,14 @@ def diff(
     """
     require_dataset(reader, entity_type)
     views = _views(reader, entity_type, a, b, valid_a_us, valid_b_us)
+    if valid_a_us is None and valid_b_us is None:
+        fast = None if _schema_between(reader, a, b) else fast_pair(views.a, views.b)
+        if fast is not None:
+            return _merged(fast[0].rows(), fast[1].rows())
     keys = None if valid_a_us != valid_b_us else touched(reader, views.a, views.b, few_keys(a, b))
     if keys is None:
-        return _compare_all(views)
+        olds, news = rows_at(views.a, views.valid_a_us), rows_at(views.b, views.valid_b_us)
+        return _merged(olds.rows(), news.rows())
     return _compare_keys(views, Steps(reader, entity_type, later_of(a, b), views.b.naming), keys)
 
 
@@ -169,6 +175,14 @@ def touched(reader: Reader, a: Steps, b: Steps, max_keys: int) -> list[str] | No
     return sorted(keys, key=str.encode)
 
 
+def _schema_between(reader: Reader, a: Cut, b: Cut) -> bool:
+    """True when a schema came into any log between the cuts."""
+    return any(
+        _new_schema(reader, log, *sorted((a.size(log), b.size(log))))
+        for log in a.sizes.keys() | b.sizes.keys()
+    )
+
+
 def _new_schema(reader: Reader, log: int, start: int, stop: int) -> bool:
     """True when a schema came in between: what could not be read at a may be readable at b."""
     return any(index >= start for index, _ in reader.special(log, stop, int(Kind.EVENT)))
@@ -181,10 +195,10 @@ def _compare_keys(views: Views, later: Steps, keys: list[str]) -> Iterator[RowCh
             yield change
 
 
-def _compare_all(views: Views) -> Iterator[RowChange]:
-    """Walk both datasets side by side, in byte order of the keys."""
-    olds = rows_at(views.a, views.valid_a_us).rows()
-    news = rows_at(views.b, views.valid_b_us).rows()
+def _merged(
+    olds: Iterator[tuple[str, Row]], news: Iterator[tuple[str, Row]]
+) -> Iterator[RowChange]:
+    """Walk rows at both points side by side, in byte order of the keys."""
     old, new = next(olds, None), next(news, None)
     while old is not None or new is not None:
         old_key = None if old is None else old[0].encode()

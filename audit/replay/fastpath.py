@@ -5,7 +5,7 @@ reader then asks it first. It never fails: whatever is wrong with a read model, 
 is left to the plain replay, which gives the same answer and the error if there is one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Mapping, Sequence
 from threading import RLock
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, ref
@@ -15,6 +15,7 @@ from audit.store.contract import Reader
 
 if TYPE_CHECKING:
     from audit.replay.columnar.fast import FastDataset, FastReplay
+    from audit.replay.columnar.moments import Known
     from audit.replay.columnar.source import PartSource
     from audit.replay.steps import Steps
 
@@ -23,6 +24,10 @@ FAST_FROM_ENTRIES = 4_000
 
 In a new process that is: importing numpy and pyarrow takes as long as folding so many plainly.
 """
+
+
+FAST_DIFF_ENTRIES = 64
+"""Fewer entries between two cuts are read one by one."""
 
 
 class FastPath:
@@ -57,6 +62,33 @@ class FastPath:
                 return self.replay().dataset(steps, valid_at_us)
         except (AuditError, ImportError):
             # Without numpy or pyarrow, too: the plain replay needs neither.
+            return None
+
+    def pair(self, a: "Steps", b: "Steps") -> "tuple[FastDataset, FastDataset] | None":
+        """The keys with events between two cuts, at both; None: they are to be found plainly."""
+        between = abs(sum(a.cut.sizes.values()) - sum(b.cut.sizes.values()))
+        if between < FAST_DIFF_ENTRIES or sum(b.cut.sizes.values()) < self._from_entries:
+            return None
+        try:
+            from audit.replay.columnar.among import pair
+
+            with self._lock:
+                return pair(self.replay(), a, b)
+        except (AuditError, ImportError):
+            return None
+
+    def known_at(
+        self, steps: "Steps", moments: Mapping[str, Sequence[int]], columns: Container[str]
+    ) -> "Known | None":
+        """The rows of keys at recorded times of their own; None: they are to be found plainly."""
+        if sum(steps.cut.sizes.values()) < self._from_entries:
+            return None
+        try:
+            from audit.replay.columnar.moments import known_at
+
+            with self._lock:
+                return known_at(self.replay(), steps, moments, columns)
+        except (AuditError, ImportError):
             return None
 
     def transactions(self, log: int, start: int, stop: int) -> dict[str, int] | None:
@@ -94,3 +126,17 @@ def fast_transactions(reader: Reader, log: int, start: int, stop: int) -> dict[s
     """Transaction -> its entries in [start, stop), from the read model; None without one."""
     path = _path_of(reader)
     return None if path is None else path.transactions(log, start, stop)
+
+
+def fast_pair(a: "Steps", b: "Steps") -> "tuple[FastDataset, FastDataset] | None":
+    """The keys with events between two cuts, at both, from the read model; None: find plainly."""
+    path = _path_of(a.reader)
+    return None if path is None else path.pair(a, b)
+
+
+def fast_known_at(
+    steps: "Steps", moments: Mapping[str, Sequence[int]], columns: Container[str]
+) -> "Known | None":
+    """The rows of keys at recorded times of their own, from the read model; None without one."""
+    path = _path_of(steps.reader)
+    return None if path is None else path.known_at(steps, moments, columns)

@@ -33,6 +33,7 @@ ATTRS_KEY = "audit"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_INSTANT = pd.DatetimeTZDtype("us", UTC)
 _NO_TIME = np.iinfo("int64").min
 
 
@@ -56,8 +57,11 @@ def frame_of_arrays(
     arrays: "Mapping[str, ExtensionArray | np.ndarray[Any, Any]]",
     citation: Mapping[str, Any],
 ) -> pd.DataFrame:
-    """A frame of n keys and columns by the name they have in it, each n cells in its dtype."""
-    index = pd.Index(keys, dtype=object, name=KEY_COLUMN)
+    """A frame of n keys and columns by the name they have in it, each n cells in its dtype.
+
+    It takes the arrays over.
+    """
+    index = pd.Index(keys, dtype=object, name=KEY_COLUMN, copy=False)
     names = sorted(arrays)
     data = {name: _series(arrays[name], index) for name in names}
     frame = pd.DataFrame(data, index=index, columns=pd.Index(names, dtype=object), copy=False)
@@ -67,7 +71,7 @@ def frame_of_arrays(
 
 def _series(array: "ExtensionArray | np.ndarray[Any, Any]", index: pd.Index) -> pd.Series:
     # Said again, or pandas makes its own string dtype of it, in which None and NA are one.
-    return pd.Series(array, index=index, dtype=array.dtype)
+    return pd.Series(array, index=index, dtype=array.dtype, copy=False)
 
 
 def array_of_values(column: list[Any]) -> "ExtensionArray | np.ndarray[Any, Any]":
@@ -92,9 +96,10 @@ def array_of_values(column: list[Any]) -> "ExtensionArray | np.ndarray[Any, Any]
 def array_of_times(
     times_us: "np.ndarray[Any, Any]", mask: "np.ndarray[Any, Any]"
 ) -> "ExtensionArray":
-    """An array of instants from int64 microseconds; NaT where the mask is true."""
-    moments = np.where(mask, _NO_TIME, times_us).view("datetime64[us]")
-    return pd.DatetimeIndex(moments).tz_localize(UTC).array
+    """An array of instants from int64 microseconds, which it takes over; NaT where masked."""
+    if mask.any():
+        times_us[mask] = _NO_TIME
+    return pd.array(times_us, dtype=_INSTANT, copy=False)
 
 
 def _filled(

@@ -13,15 +13,16 @@ from typing import Any, Literal, NamedTuple
 
 from audit.errors import InvalidInput
 from audit.replay.columns import Naming
+from audit.replay.fastpath import fast_known_at
 from audit.replay.fold import Row
 from audit.replay.known import require_dataset
 from audit.replay.names import output_name
 from audit.replay.outputs import METADATA_KEY
 from audit.replay.points import Cut
-from audit.replay.pointwise import rows_at
+from audit.replay.pointwise import AtMoments, rows_at
 from audit.replay.select import Selection, check_columns, selection
 from audit.replay.spine import Spine, kind_of, spine_of, with_columns
-from audit.replay.steps import Steps
+from audit.replay.steps import MAX_SINGLE_KEYS, Steps
 from audit.store.contract import Reader
 
 JOINS_KEY = "audit_joins"
@@ -84,7 +85,7 @@ def join_asof(
     require_dataset(reader, entity_type)
     places = spine_of(spine, join.time, join.key, now_us)
     steps = Steps(reader, entity_type, cut, Naming(reader, entity_type, cut))
-    rows, found = _rows(steps, places, join.axis == "valid")
+    rows, found = _rows(steps, places, join)
     if join.columns is None:
         columns = tuple(sorted(found, key=output_name))
     else:
@@ -99,19 +100,32 @@ def join_asof(
     return _cited(joined, said)
 
 
-def _rows(steps: Steps, spine: Spine, valid: bool) -> tuple[list[Row], tuple[str, ...]]:
+def _rows(steps: Steps, spine: Spine, join: Join) -> tuple[list[Row], tuple[str, ...]]:
     """The row of each row of the spine ({} where there is none), and the fields ever set."""
     moments: dict[str, set[int]] = {}
     for key, time_us in zip(*spine, strict=True):
         if key is not None and time_us is not None:
             moments.setdefault(key, set()).add(time_us)
-    found = rows_at(steps, {key: sorted(own) for key, own in moments.items()}, valid)
+    found = _at_moments(steps, {key: sorted(own) for key, own in moments.items()}, join)
     at = {key: dict(zip(sorted(own), found.rows[key], strict=True)) for key, own in moments.items()}
     rows: list[Row] = []
     for key, time_us in zip(*spine, strict=True):
         row = None if key is None or time_us is None else at[key][time_us]
         rows.append(row or {})
     return rows, found.columns
+
+
+def _at_moments(steps: Steps, moments: dict[str, list[int]], join: Join) -> AtMoments:
+    """From the read model where it can tell; which columns there are it is not asked for."""
+    fast = None
+    if join.axis == "recorded" and join.columns is not None and len(moments) > MAX_SINGLE_KEYS:
+        fast = fast_known_at(steps, moments, join.columns)
+    if fast is None:
+        return rows_at(steps, moments, join.axis == "valid")
+    careful = {key: moments[key] for key in fast.careful}
+    plain = rows_at(steps, careful, False) if careful else AtMoments({}, ())
+    columns = tuple(sorted(fast.columns.union(plain.columns)))
+    return AtMoments({**fast.rows, **plain.rows}, columns)
 
 
 def _cited(frame: Any, said: dict[str, Any]) -> Any:

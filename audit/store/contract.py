@@ -16,7 +16,7 @@ from enum import Enum
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
-from audit.log.intake import Message
+from audit.log.intake import Incoming, Message
 from audit.log.source import SourceBatch
 from audit.tlog.keys import Signer
 from audit.tlog.merkle import HashSource
@@ -291,9 +291,10 @@ class Store(Reader, Protocol):
         """
         ...
 
-    def append(self, log: int, messages: Sequence[Message], signer: Signer) -> Appended:
+    def append(self, log: int, messages: Sequence[Message | Incoming], signer: Signer) -> Appended:
         """Seal messages in one transaction (see the module docstring).
 
+        What is an Incoming already was checked by the caller: so he can quarantine it himself.
         Raises StoreBusy, Unavailable (disk full, read-only), StoreCorrupt when what is stored
         contradicts the newest checkpoint: nothing is signed over a doubtful head.
         """

@@ -175,6 +175,9 @@ class SqlReader:
         if not storable(entity_type):
             return iter(())
         values: dict[str, Any] = {"entity_type": entity_type}
+        if entity_key is None and stop is not None and stop - start <= BLOCK_ROWS:
+            rows = self._ask("of_type_between", log=log, start=start, stop=stop, **values)
+            return map(Located._make, rows)
         question = "of_type"
         if entity_key is not None:
             values["entity_key"] = entity_key.encode(errors="surrogatepass")

@@ -109,10 +109,11 @@ class SqlStore(SqlReader):
         incoming += [accept(Message(encode_event(schema_event(text)))) for text in texts]
         return self._seal(connection, log, empty_head(), incoming, signer)[0].head
 
-    def append(self, log: int, messages: Sequence[Message], signer: Signer) -> Appended:
+    def append(self, log: int, messages: Sequence[Message | Incoming], signer: Signer) -> Appended:
         """See `contract.Store.append`. Raises LimitExceeded for a message larger than a leaf."""
         with paused_collector():
-            return self._append(log, [accept(message) for message in messages], signer)
+            incoming = [m if isinstance(m, Incoming) else accept(m) for m in messages]
+            return self._append(log, incoming, signer)
 
     def append_control(self, log: int, events: Sequence[bytes], signer: Signer) -> Appended:
         """See `contract.Store.append_control`."""

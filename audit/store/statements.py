@@ -62,6 +62,13 @@ QUESTIONS: Mapping[str, Make] = {
     ),
     "of_type": lambda _: _found(*_OF_TYPE),
     "of_type_from": lambda _: _found(*_OF_TYPE, _FROM),
+    # Along the log, not along the type: not an expression that the type's index can answer.
+    "of_type_between": lambda _: (
+        select(_entries.index, _entries.leaf)
+        .where(_LOG, _entries.index >= bindparam("start"), _entries.index < bindparam("stop"))
+        .where(func.coalesce(_entries.entity_type, "") == bindparam("entity_type"))
+        .order_by(_entries.index)
+    ),
     "of_key": lambda _: _found(*_OF_KEY),
     "of_key_from": lambda _: _found(*_OF_KEY, _FROM),
     "keyless": lambda _: _found(*_OF_TYPE, _entries.entity_key.is_(None)),

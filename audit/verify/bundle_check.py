@@ -132,7 +132,7 @@ class _LogCheck:
         self._policy = policy
         self._notes = Notes(described.origin)
         self._warnings = Notes(described.origin)
-        self._producers = ProducerWalk(policy, self._notes, self._warnings)
+        self._producers = ProducerWalk(policy, described.origin, self._notes, self._warnings)
         self._checkpoint: Checkpoint | None = None
         self._external = 0
         self._before: tuple[Entry, bytes] | None = None

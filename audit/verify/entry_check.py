@@ -73,7 +73,7 @@ class _EntryCheck:
         self._index = index
         self._notes = Notes(info.origin)
         self._warnings = Notes(info.origin)
-        self._producers = ProducerWalk(policy, self._notes, self._warnings)
+        self._producers = ProducerWalk(policy, info.origin, self._notes, self._warnings)
         self._checkpoint: Checkpoint | None = None
         self._external = 0
         self._leaf = b""

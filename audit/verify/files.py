@@ -83,7 +83,7 @@ def _report(
     external: dict[str, list[Checkpoint]],
 ) -> LogReport:
     notes, warnings = Notes(checkpoint.origin), Notes(checkpoint.origin)
-    producers = ProducerWalk(policy, notes, warnings)
+    producers = ProducerWalk(policy, checkpoint.origin, notes, warnings)
     if entry.kind is not Kind.QUARANTINED:
         try:
             decode_event(entry.event)

@@ -6,7 +6,7 @@
     witness <name> <vkey> [<url>]
     group <name> all|any|<k> <member>...
     quorum <name>|none
-    producer <name> <vkey> [<first index> [<last index>]]
+    producer <name> <vkey> [<first index> [<last index>]] [log=<origin>]
 
 Source: C2SP `tlog-policy.md`; `producer` is ours. Items are separated by ASCII space and tab only,
 lines by line feed; empty lines and lines whose first item begins with "#" are ignored. Octets above
@@ -32,6 +32,9 @@ MAX_POLICY_ITEMS = 4_096
 """Most lines of each kind: logs, witnesses, groups, producers."""
 
 NO_QUORUM = "none"
+
+_LOG = "log="
+"""Before the origin of the log that a producer's line is about."""
 
 _WITNESS_KEY_BYTES = {0x04: 32, 0x06: 1_312}
 """Public key length by signature type of a cosigner: Ed25519 cosignature/v1, ML-DSA-44."""
@@ -63,14 +66,15 @@ class Group(NamedTuple):
 class ProducerKey(NamedTuple):
     """A producer's key, good for entries from `first_index` to `last_index` (both inclusive).
 
-    The indexes are those of every log: a policy that needs other ranges for another log is another
-    policy.
+    With an `origin` they are entries of that log alone. Without one they are those of every log for
+    which no other line names this key: an index says nothing about when, in two logs.
     """
 
     name: str
     verifier: Verifier
     first_index: int = 0
     last_index: int | None = None
+    origin: str | None = None
 
     def covers(self, index: int) -> bool:
         """Whether an entry at this index may be signed by this key."""
@@ -162,6 +166,15 @@ class Policy:
         """The pinned keys of the log with this origin."""
         return tuple(key for key in self.logs if key.name == origin)
 
+    def producers_in(self, origin: str) -> tuple[ProducerKey, ...]:
+        """The lines of producers' keys that hold in the log with this origin."""
+        named = {key.verifier.public_key for key in self.producers if key.origin == origin}
+        return tuple(
+            key
+            for key in self.producers
+            if key.origin == origin or (key.origin is None and key.verifier.public_key not in named)
+        )
+
     def quorum_met(self, witnesses: Collection[str]) -> bool:
         """Whether these witnesses (their names in the policy, cosignatures verified) suffice."""
         if self.quorum == NO_QUORUM:
@@ -176,11 +189,16 @@ class Policy:
     def warnings(self) -> list[tuple[str, str]]:
         """(code, message) for keys that look like one another."""
         logs = [(key.name, key.public_key, 0, None) for key in self.logs]
-        producers = [
-            (key.name, key.verifier.public_key, key.first_index, key.last_index)
-            for key in self.producers
-        ]
-        return [("look_alike_key", message) for message in look_alikes(logs, producers)]
+        found: dict[str, None] = {}  # ranges are compared within one log; each message once
+        # No producer writes entry 0, so a range that ends there is empty.
+        for origin in dict.fromkeys([None, *(key.origin for key in self.producers)]):
+            producers = [
+                (key.name, key.verifier.public_key, max(key.first_index, 1), key.last_index)
+                for key in self.producers
+                if key.origin == origin
+            ]
+            found.update(dict.fromkeys(look_alikes(logs, producers)))
+        return [("look_alike_key", message) for message in found]
 
 
 def producer_line(producer: ProducerKey) -> str:
@@ -188,7 +206,9 @@ def producer_line(producer: ProducerKey) -> str:
     line = f"producer {producer.name} {producer.verifier.vkey}"
     if producer.first_index or producer.last_index is not None:
         line += f" {producer.first_index}"
-    return line if producer.last_index is None else f"{line} {producer.last_index}"
+    if producer.last_index is not None:
+        line += f" {producer.last_index}"
+    return line if producer.origin is None else f"{line} {_LOG}{producer.origin}"
 
 
 class _Reading:
@@ -214,8 +234,10 @@ class _Reading:
                 self._group(name, count, members)
             case ["quorum", name]:
                 self._quorum(name)
-            case ["producer", name, vkey, *indexes] if len(indexes) <= 2:
-                self._producer(name, vkey, indexes)
+            case ["producer", name, vkey, *indexes, log] if log.startswith(_LOG):
+                self._producer(name, vkey, indexes, log.removeprefix(_LOG))
+            case ["producer", name, vkey, *indexes]:
+                self._producer(name, vkey, indexes, None)
             case [("log" | "witness" | "group" | "quorum" | "producer") as word, *_]:
                 raise FormatError(f"a {word} line has too few or too many items")
             case _:
@@ -265,14 +287,18 @@ class _Reading:
             raise FormatError(f"{name[:80]!a} is not defined on a line before")
         self.quorum = name
 
-    def _producer(self, name: str, vkey: str, indexes: list[str]) -> None:
+    def _producer(self, name: str, vkey: str, indexes: list[str], origin: str | None) -> None:
+        if len(indexes) > 2:
+            raise FormatError("a producer line has too few or too many items")
+        if origin is not None and not key_name_ok(origin):
+            raise FormatError('the origin of a log has no white space and no "+"')
         if not key_name_ok(name):
             raise FormatError('a producer\'s name is UTF-8 without white space and "+"')
         first = parse_decimal(indexes[0], "the first index") if indexes else 0
         last = parse_decimal(indexes[1], "the last index") if len(indexes) == 2 else None
         if last is not None and last < first:
             raise FormatError("a producer's last index is before its first")
-        self.producers.append(ProducerKey(name, Verifier.parse(vkey), first, last))
+        self.producers.append(ProducerKey(name, Verifier.parse(vkey), first, last, origin))
         self._finish(len(self.producers), vkey, [])
 
     def _define(self, name: str) -> None:

@@ -78,7 +78,8 @@ def who_signed(reader: Reader, log: int, index: int, policy: Policy | None) -> S
     guarded = GuardedReader(reader)
     leaf = guarded.leaf(log, index)
     entry = decode_entry(leaf)
-    producer = _producer(entry, trusted, index)
+    info = next((info for info in reader.logs() if info.log == log), None)
+    producer = _producer(entry, trusted, info.origin if info else str(log), index)
     log_signed, size, hashes = _log(guarded, log, index, leaf, trusted)
     not_proven = ["freshness"]
     event = read_record(log, leaf).event
@@ -91,11 +92,11 @@ def who_signed(reader: Reader, log: int, index: int, policy: Policy | None) -> S
     )
 
 
-def _producer(entry: Entry, policy: Policy, index: int) -> Signed:
+def _producer(entry: Entry, policy: Policy, origin: str, index: int) -> Signed:
     if entry.signature is None:
         details = "(the log's own word)" if entry.kind is Kind.CONTROL else ""
         return Signed("producer", NONE, details)
-    check, key = judge(keys_by_id(policy), index, entry.event, entry.signature)
+    check, key = judge(keys_by_id(policy, origin), index, entry.event, entry.signature)
     if key is None:
         who, details = "producer", f"{entry.signature[:4].hex()}, which the policy does not name"
     else:

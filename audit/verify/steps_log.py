@@ -88,7 +88,7 @@ class LogCheck:
         stated = None if of_ledger else job.word.heads
         heads = Heads(reader, scope, job.policy.logs, later, self.notes, self.evidence, stated)
         self.heads = heads
-        self.producers = ProducerWalk(job.policy, self.notes, self.warnings)
+        self.producers = ProducerWalk(job.policy, self.origin, self.notes, self.warnings)
         word = job.word if of_ledger else None
         said = ControlWalk(job.info, self.notes, self.sources, job.numbers, word)
         walk = EntryWalk(

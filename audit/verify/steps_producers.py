@@ -10,8 +10,8 @@ from audit.verify.policy import Policy, ProducerKey
 class ProducerWalk:
     """Counts the producer signatures of a log, and notes those that are wrong."""
 
-    def __init__(self, policy: Policy, notes: Notes, warnings: Notes) -> None:
-        self._by_key_id = keys_by_id(policy)
+    def __init__(self, policy: Policy, origin: str, notes: Notes, warnings: Notes) -> None:
+        self._by_key_id = keys_by_id(policy, origin)
         self._notes = notes
         self._warnings = warnings
         self.unsigned = 0
@@ -47,10 +47,10 @@ class ProducerWalk:
         return ProducerSignatures(self._checked, self._invalid, self.unsigned, self._unknown)
 
 
-def keys_by_id(policy: Policy) -> dict[bytes, list[ProducerKey]]:
-    """The pinned producer keys by their 4-byte key id."""
+def keys_by_id(policy: Policy, origin: str) -> dict[bytes, list[ProducerKey]]:
+    """The producer keys that are pinned in the log with this origin, by their 4-byte key id."""
     by_key_id: dict[bytes, list[ProducerKey]] = {}
-    for key in policy.producers:
+    for key in policy.producers_in(origin):
         by_key_id.setdefault(key.verifier.key_id, []).append(key)
     return by_key_id
 

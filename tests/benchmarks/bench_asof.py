@@ -15,6 +15,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -229,6 +230,9 @@ def orm(count: int) -> Iterable[Result]:
     """The ORMs' histories, at a size that they can be filled with."""
     from tests.benchmarks.peers_orm import Continuum, Eventsourcing
 
+    if not all(map(find_spec, ("eventsourcing", "sqlalchemy_continuum"))):
+        yield Result("ORM histories: not measured, pip install 'attestory[bench]'", "0", "-", "-")
+        return
     made = obtain(Plan(count))
     bench = Bench(made)
     with tempfile.TemporaryDirectory() as folder:

@@ -20,9 +20,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from audit.replay.columnar.fast import LogFold, keys_of
 from audit.replay.columnar.frames import frame_of
 from audit.replay.columnar.parts import Cells, Codes, DatasetPart, KeyBook, Op
-from audit.replay.columnar.snapshots import Snapshots, texts
+from audit.replay.columnar.snapshots import Snapshots
 from audit.replay.columnar.tail import Tail
 
 START_US = 1_700_000_000_000_000
@@ -37,6 +38,8 @@ MIX = (0.02, 0.97, 0.01)
 
 class MadeUp:
     """A `PartSource` of one log and dataset, from random numbers."""
+
+    epoch = 0
 
     def __init__(self, events: int, keys: int, seed: int = 1) -> None:
         self.size = events
@@ -156,16 +159,7 @@ class Ours:
         """The frame at a size."""
         kept, spans = self.snapshots.before(0, "x", size, self.rank)
         tail = Tail(kept.state, kept.finder, spans, self.rank)
-        book = self.source.key_book(0, "x").keys
-        rows, at = tail.kept
-        if rows is None or at is None:
-            keys = kept.keys(book)
-        else:
-            keys = np.empty(len(tail.codes), np.object_)
-            keys[at] = kept.keys(book)[rows]
-            new = np.ones(len(keys), np.bool_)
-            new[at] = False
-            keys[new] = texts(book, tail.codes[new])
+        keys = keys_of(LogFold(kept, tail, self.source.key_book(0, "x")))
         return frame_of(keys, [(name, tail.column(name)) for name in tail.fields], {})
 
 

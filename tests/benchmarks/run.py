@@ -8,6 +8,7 @@ import sys
 from tests.benchmarks import (
     bench_append,
     bench_asof,
+    bench_capture,
     bench_component,
     bench_digest,
     bench_emit,
@@ -28,6 +29,7 @@ BENCHES = {
     "readmodel": bench_readmodel.run,
     "replay-predictions": bench_replay_predictions.run,
     "emit": bench_emit.run,
+    "capture": bench_capture.run,
     "pipeline": bench_pipeline.run,
     "digest": bench_digest.run,
     "component": bench_component.run,

@@ -50,7 +50,7 @@ class Walked:
 
     def __init__(self, rows: Sequence[Row], fast: bool, start: Start = BEGINNING) -> None:
         self.notes, self.warnings, evidence = Notes(), Notes(), Evidence()
-        producers = ProducerWalk(POLICY, self.notes, self.warnings)
+        producers = ProducerWalk(POLICY, "a.example", self.notes, self.warnings)
         self.ids = SpilledIds(1)
         walk = EntryWalk(
             start,

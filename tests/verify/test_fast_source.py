@@ -35,7 +35,7 @@ class Walked:
 
     def __init__(self, rows: Sequence[Row], fast: bool) -> None:
         self.notes, warnings = Notes(), Notes()
-        producers = ProducerWalk(Policy(), self.notes, warnings)
+        producers = ProducerWalk(Policy(), "a.example", self.notes, warnings)
         sources, numbers, ids = SourceWalk(self.notes), ProducerNumbers(), SpilledIds(1)
         said = ControlWalk(LogInfo(1, f"{ORIGIN}/{TOPIC}/0", ""), self.notes, sources, numbers)
         walk = EntryWalk(

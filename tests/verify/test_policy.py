@@ -147,6 +147,11 @@ REFUSED = {
     "a comment after an item": f"log {LOG} https://a # why\nquorum none\n",
     "a producer without a key": "producer crm\nquorum none\n",
     "a producer with three indexes": f"producer crm {vkey('crm')} 1 2 3\nquorum none\n",
+    "a producer with three in a log": f"producer crm {vkey('crm')} 1 2 3 log=a\nquorum none\n",
+    "a producer in a log without a name": f"producer crm {vkey('crm')} log=\nquorum none\n",
+    "a producer in a log with a plus": f"producer crm {vkey('crm')} log=a+b\nquorum none\n",
+    "a producer in two logs": f"producer crm {vkey('crm')} log=a log=b\nquorum none\n",
+    "a log before the index": f"producer crm {vkey('crm')} log=a 5\nquorum none\n",
     "a producer that ends before it begins": f"producer crm {vkey('crm')} 5 4\nquorum none\n",
     "a producer from 007": f"producer crm {vkey('crm')} 007\nquorum none\n",
     "a producer beyond 2^63": f"producer crm {vkey('crm')} 9223372036854775808\nquorum none\n",
@@ -256,3 +261,21 @@ def test_one_changed_character_is_still_a_policy_or_refused(at: int, character: 
         Policy.from_text(FULL[:at] + character + FULL[at + 1 :])
     except AuditError as error:
         assert str(error)
+
+
+def test_ranges_of_one_log_go_before_those_of_every_log() -> None:
+    crm, web = vkey("crm", 3), vkey("web", 4)
+    text = (
+        f"quorum none\nproducer crm {crm} 0 9\nproducer crm {crm} 0 99 log=a/t/0\n"
+        f"producer crm {crm} 200 log=a/t/0\nproducer web {web}\nproducer crm {crm} log=a/t/1\n"
+    )
+    policy = Policy.from_text(text)
+    assert policy.to_text() == text
+
+    def ranges(origin: str) -> list[tuple[str, int, int | None]]:
+        return [(k.name, k.first_index, k.last_index) for k in policy.producers_in(origin)]
+
+    assert ranges("a") == [("crm", 0, 9), ("web", 0, None)]
+    assert ranges("a/t/0") == [("crm", 0, 99), ("crm", 200, None), ("web", 0, None)]
+    assert ranges("a/t/1") == [("web", 0, None), ("crm", 0, None)]
+    assert policy.warnings() == []

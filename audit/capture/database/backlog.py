@@ -34,7 +34,7 @@ def backlog(engine: Engine, schema: str | None = None) -> Backlog:
     with reaching(engine), engine.connect() as connection:
         waiting = connection.execute(select(func.count()).select_from(outbox)).scalar_one()
         oldest = connection.execute(
-            select(outbox.c.occurred_us).order_by(outbox.c.id).limit(1)
+            select(outbox.c.written_us).order_by(outbox.c.id).limit(1)
         ).scalar()
         sent = connection.execute(select(func.count()).select_from(tables.sent)).scalar_one()
         aside, with_reason = connection.execute(

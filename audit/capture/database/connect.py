@@ -16,10 +16,17 @@ POSTGRESQL = "postgresql"
 SQLITE = "sqlite"
 MAX_URL_CHARS = 8_192
 CONNECT_TIMEOUT_S = 10
+DEAD_PEER_S = 30
+"""How long a server that does not answer is waited for."""
 BUSY_TIMEOUT_S = 5
 """How long SQLite waits for the application's transaction to end before it says that it is busy."""
 MAX_REASON_CHARS = 300
 
+_CONNECTION: dict[str, Any] = {
+    "connect_timeout": CONNECT_TIMEOUT_S,
+    "keepalives_idle": DEAD_PEER_S,
+    "tcp_user_timeout": DEAD_PEER_S * 1_000,
+}
 _DRIVERS = {POSTGRESQL: "postgresql+psycopg", SQLITE: "sqlite"}
 
 # Any bytes can stand in a TEXT cell of SQLite; as lone surrogates they are refused row by row.
@@ -46,9 +53,7 @@ def open_database(url: str) -> Engine:
     parsed = parsed.set(drivername=_DRIVERS[backend])
     if backend == SQLITE:
         return _sqlite(parsed)
-    options: dict[str, Any] = {}
-    if "connect_timeout" not in parsed.query:
-        options["connect_timeout"] = CONNECT_TIMEOUT_S
+    options = {name: value for name, value in _CONNECTION.items() if name not in parsed.query}
     try:
         return create_engine(parsed, pool_pre_ping=True, connect_args=options)
     except (ImportError, NoSuchModuleError):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from audit.errors import AuditError, InvalidInput, LimitExceeded
 from audit.event.build import Built, data_event, record_event
+from audit.event.envelope import Event, encode_event
 from audit.event.normal import MAX_DEPTH
 from audit.event.row import PATCH
 from audit.event.shown import shown
@@ -53,9 +54,13 @@ _TEXTS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
 
 
 def check_source(source: str) -> str:
-    """The source itself. Raises InvalidInput for the names that the log keeps for itself."""
+    """The source itself. Raises InvalidInput for one that no event can have, LimitExceeded.
+
+    Found out here, or every row would be refused, and set aside, for what is no fault of the row.
+    """
     if source in (LEDGER_SOURCE, SCHEMA_SOURCE):
         raise InvalidInput(f"source {source!r} is the ledger's own: choose another name")
+    encode_event(Event("probe", "capture.probe", source))
     return source
 
 

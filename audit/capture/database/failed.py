@@ -72,6 +72,5 @@ def redrive(
         chosen = and_(chosen, or_(table.c.entity_key == entity_key, table.c.failure.is_(None)))
     with reaching(engine), engine.begin() as connection:
         lock_all(connection, found)
-        count = copy(connection, table, found.outbox, {}, chosen)
-        connection.execute(delete(table).where(chosen))
-    return count
+        copy(connection, table, found.outbox, {}, chosen)
+        return int(connection.execute(delete(table).where(chosen)).rowcount)

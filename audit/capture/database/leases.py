@@ -21,6 +21,10 @@ from audit.store import clock_us
 
 LEASE_S = 15.0
 MAX_SHARDS = 64
+IDLE_MS = 10_000
+"""PostgreSQL ends a relay's transaction in which nothing happens for so long."""
+LOCK_MS = 30_000
+"""How long a relay waits for another one's transaction."""
 
 _SHARD = "shard:"
 _MEMBER = "relay:"
@@ -34,6 +38,17 @@ def now_us(connection: Connection) -> int:
         text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
     )
     return int(found.scalar_one())
+
+
+def guard(connection: Connection) -> None:
+    """A relay that is stopped in the middle of a transaction must not stop the others for ever."""
+    if connection.dialect.name == POSTGRESQL:
+        connection.execute(
+            text(
+                f"SELECT set_config('idle_in_transaction_session_timeout', '{IDLE_MS}', true), "
+                f"set_config('lock_timeout', '{LOCK_MS}', true)"
+            )
+        )
 
 
 class Leases:
@@ -88,6 +103,7 @@ class Leases:
             )  # fmt: skip
 
     def _lock_table(self, connection: Connection) -> None:
+        guard(connection)
         if connection.dialect.name == POSTGRESQL:
             name = connection.dialect.identifier_preparer.format_table(self._table)
             connection.execute(text(f"LOCK TABLE {name} IN EXCLUSIVE MODE"))
@@ -163,6 +179,7 @@ class Leases:
 
         Raises Fenced when somebody else took it over: then the transaction must change nothing.
         """
+        guard(connection)
         table = self._table
         done = connection.execute(
             update(table)
@@ -192,6 +209,7 @@ class Leases:
 
 def lock_all(connection: Connection, tables: Tables) -> None:
     """Hold every relay's next transaction back until this one ends."""
+    guard(connection)
     table = tables.relay
     connection.execute(
         update(table).where(table.c.name.startswith(_SHARD)).values(epoch=table.c.epoch)

@@ -142,12 +142,11 @@ class Moves:
 
 def copy(
     connection: Connection, source: SqlTable, target: SqlTable, extra: dict[str, Any], chosen: Any
-) -> int:
-    """Copy rows from table to table inside the database, byte for byte; how many."""
+) -> None:
+    """Copy rows from table to table inside the database, byte for byte."""
     columns = [source.c[name] for name in ROW_COLUMNS]
     rows = select(*columns, *extra.values()).where(chosen)
-    done = connection.execute(insert(target).from_select([*ROW_COLUMNS, *extra], rows))
-    return int(done.rowcount)
+    connection.execute(insert(target).from_select([*ROW_COLUMNS, *extra], rows))
 
 
 def _parts(ids: Sequence[int]) -> list[Sequence[int]]:

@@ -6,12 +6,15 @@ held, and ids of one key stand in the order in which the changes happened (see `
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from itertools import islice
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import ARRAY, Connection, Table, bindparam, func, insert, select
 
 from audit.capture.context import current
+from audit.capture.database.connect import POSTGRESQL
 from audit.capture.database.tables import tables_of
 from audit.event.normal import key_text, normalize_fields
 from audit.event.row import PATCH
@@ -91,16 +94,23 @@ def write(connection: Connection, rows: Iterable[Row], schema: str | None = None
     From an async connection: `await connection.run_sync(outbox.write, rows)`. What the database
     refuses it raises itself, as for any other statement: the change must then fail too.
     """
-    statement = insert(tables_of(connection, schema).outbox)
+    table = tables_of(connection, schema).outbox
+    stream = iter(rows)
     count = 0
-    part: list[dict[str, Any]] = []
-    for each in rows:
-        part.append(each._asdict())
-        if len(part) == ROWS_AT_ONCE:
-            connection.execute(statement, part)
-            count += len(part)
-            part = []
-    if part:
-        connection.execute(statement, part)
+    while part := list(islice(stream, ROWS_AT_ONCE)):
+        if len(part) > 1 and connection.dialect.name == POSTGRESQL:
+            columns = zip(Row._fields, zip(*part, strict=True), strict=True)
+            arrays = {name: list(values) for name, values in columns}
+            connection.execute(_insert_arrays(table), arrays)
+        else:
+            connection.execute(insert(table), [each._asdict() for each in part])
         count += len(part)
     return count
+
+
+@lru_cache(maxsize=64)
+def _insert_arrays(table: Table) -> Any:
+    """Many rows in one statement, given as one array for each column: one round trip."""
+    arrays = [bindparam(name, type_=ARRAY(table.c[name].type)) for name in Row._fields]
+    rows = func.unnest(*arrays).table_valued(*Row._fields).render_derived()
+    return insert(table).from_select(list(Row._fields), select(*(rows.c[n] for n in Row._fields)))

@@ -5,7 +5,8 @@ on the bus, and once in the log, where a repeat of (source, event_id) is dropped
 with the oldest rows that are not marked, so of each key what a repeat brings stands behind its
 first copy, and a new row behind all of them: order survives, whoever was stopped where.
 
-While the bus is away nothing is marked and no row is judged: one batch waits in the emitter's spool.
+While the bus is away nothing is marked and no row is judged: one batch waits in the spool of the
+emitter.
 """
 
 import logging
@@ -24,6 +25,7 @@ from audit.capture.database.purge import CONFLICT, is_sealed, purge
 from audit.capture.database.tables import require_installed
 from audit.capture.emitter import DEFAULT_SOURCE, Emitter
 from audit.errors import Fenced, InvalidInput, StoreCorrupt, Unavailable
+from audit.event.build import Built
 from audit.store import open_reader
 
 BATCH_ROWS = 2_000
@@ -33,6 +35,8 @@ POLL_S = 0.2
 FIRST_RETRY_S = 0.1
 LONGEST_RETRY_S = 5.0
 PURGE_EVERY_S = 10.0
+PATIENCE_S = 30.0
+"""How long a bus may take to answer, saying nothing, before that is an outage."""
 
 _log = logging.getLogger("audit.capture")
 
@@ -103,6 +107,12 @@ class Relay:
     def __init__(self, engine: Engine, settings: Settings) -> None:
         """Nothing is opened yet. Raises InvalidInput (there is no outbox), Unavailable."""
         check_source(settings.source)
+        self._kafka = is_kafka(settings.bus)
+        if not self._kafka and (settings.store is not None or settings.keep_s is not None):
+            raise InvalidInput(
+                "with a ledger as the bus rows are deleted as soon as their events are sealed: "
+                "leave out what says when"
+            )
         if not 1 <= settings.batch <= MAX_BATCH_ROWS:
             raise InvalidInput(f"a batch has 1 to {MAX_BATCH_ROWS} rows")
         if settings.lease_s <= 0 or settings.poll_s < 0:
@@ -116,11 +126,10 @@ class Relay:
         self.leases = Leases(engine, tables, settings.shards, settings.lease_s)
         self._tables = tables
         self._moves = Moves(engine, tables, self.leases, settings.batch)
-        self._kafka = is_kafka(settings.bus)
         self._emitter: Emitter | None = None
         self._rejected = 0
         self._stop = threading.Event()
-        self._once = False
+        self._once = self._begun = False
         self._taken_s = self._purged_s = -float("inf")
 
     def stop(self) -> None:
@@ -134,7 +143,7 @@ class Relay:
         StoreCorrupt (the ledger contradicts itself: nothing more is appended).
         """
         self._once = once
-        self.leases.begin()
+        self._begin()
         last = self._last_id() if once else None
         retry_s = FIRST_RETRY_S
         try:
@@ -145,8 +154,7 @@ class Relay:
                 except Fenced as error:
                     self.fenced += 1
                     _log.warning("%s", error)
-                    self._taken_s = -float("inf")
-                    self.leases.begin()
+                    self._taken_s, self._begun = -float("inf"), False
                     moved, done = 0, False
                 except Unavailable as error:
                     self._note(error)
@@ -167,6 +175,7 @@ class Relay:
     def _end(self) -> None:
         """Give the leases back and close; what was not marked the next relay takes up."""
         emitter, self._emitter = self._emitter, None
+        self._taken_s, self._begun = -float("inf"), False  # it may be run again
         for close in (self.leases.release, *(() if emitter is None else (emitter.close,))):
             try:
                 close()
@@ -192,6 +201,7 @@ class Relay:
 
     def _round(self) -> int:
         """Once through all shards held; how many rows were read."""
+        self._begin()
         self._renew()
         moved = 0
         for shard in list(self.leases.held):
@@ -200,6 +210,11 @@ class Relay:
             moved += self._pump(shard)
         self._purge()
         return moved
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self.leases.begin()
+            self._begun = True
 
     def _renew(self) -> None:
         now_s = time.monotonic()
@@ -247,12 +262,10 @@ class Relay:
                 continue
             try:
                 event = built(row, source)
-                while True:
-                    try:
-                        send(event)
-                        break
-                    except Unavailable:
-                        self._flush(shard)  # comes back when the bus does
+                try:
+                    send(event)
+                except Unavailable:
+                    self._send_again(shard, event)
             except InvalidInput as error:
                 blocked.add(row)
                 judged.failed.append((row.id, failure_text(error)))
@@ -260,28 +273,55 @@ class Relay:
                 judged.emitted.append(row)
         return judged
 
-    def _flush(self, shard: int) -> None:
-        """Return when all is sealed, or acknowledged. Raises Fenced, Unavailable, StoreCorrupt.
-
-        An outage is waited out, and the leases are kept meanwhile.
-        """
-        emitter = self._open()
+    def _send_again(self, shard: int, event: Built) -> None:
+        """Emit what was not taken: the bus is away, or the spool cannot be written."""
         retry_s = FIRST_RETRY_S
         while True:
+            self._flush(shard)  # comes back when the bus does
             try:
-                emitter.flush(self.settings.lease_s / 3)
+                self._open().send(event)
+                return
             except Unavailable as error:
                 if self._once or self._stop.is_set():
                     raise
                 self._note(error)
+            self._keep(shard, retry_s)
+            retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+
+    def _keep(self, shard: int, pause_s: float) -> None:
+        """Pause, and keep the leases meanwhile. Raises Fenced when the shard is lost."""
+        self._renew()
+        if shard not in self.leases.held:
+            raise Fenced(f"shard {shard} of the outbox is another relay's now")
+        self._stop.wait(min(pause_s, self.settings.lease_s / 3))
+
+    def _flush(self, shard: int) -> None:
+        """Return when all is sealed, or acknowledged. Raises Fenced, Unavailable, StoreCorrupt.
+
+        An outage is waited out, and the leases are kept meanwhile. A flush that is only slow is no
+        outage until PATIENCE_S are over.
+        """
+        emitter = self._open()
+        pause_s = self.settings.lease_s / 3
+        retry_s = FIRST_RETRY_S
+        began_s = time.monotonic()
+        while True:
+            asked_s = time.monotonic()
+            try:
+                emitter.flush(pause_s)
+            except Unavailable as error:
+                now_s = time.monotonic()
+                if self._stop.is_set():
+                    raise
+                if now_s - asked_s < pause_s or now_s - began_s > PATIENCE_S:
+                    if self._once:
+                        raise
+                    self._note(error)
             else:
                 self.outage = None
                 return
-            self._renew()
-            if shard not in self.leases.held:
-                raise Fenced(f"shard {shard} of the outbox is another relay's now")
-            self._stop.wait(retry_s)
-            retry_s = min(2 * retry_s, self.settings.lease_s / 3)
+            self._keep(shard, retry_s)
+            retry_s = min(2 * retry_s, LONGEST_RETRY_S)
 
     def _without_conflicts(self, judged: Judged) -> Judged:
         """With a ledger: what was quarantined, for its id is another event's, is set aside."""

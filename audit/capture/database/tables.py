@@ -8,6 +8,7 @@
 A row is in one of the first three, and moves between them in one transaction each time.
 """
 
+import warnings
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -65,9 +66,16 @@ class Tables(NamedTuple):
 ROW_COLUMNS = (
     *("id", "txid", "event_id", "origin", "op", "entity_type", "entity_key"),
     *("before", "after", "image", "actor", "reason", "request_id", "trace_id"),
-    *("transaction_id", "occurred_us"),
+    *("transaction_id", "occurred_us", "written_us"),
 )
 """The columns that a row keeps wherever it moves."""
+
+
+_NOW_US = {
+    False: "(CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER))",
+    True: "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
+}
+"""When a row is written, by the database: its age, whatever time it says the change was true."""
 
 
 def _row_columns(postgresql: bool, is_outbox: bool) -> list[Column[Any]]:
@@ -95,6 +103,7 @@ def _row_columns(postgresql: bool, is_outbox: bool) -> list[Column[Any]]:
         Column("trace_id", Text),
         Column("transaction_id", Text),
         Column("occurred_us", BigInteger),
+        Column("written_us", BigInteger, server_default=text(_NOW_US[postgresql])),
     ]
 
 
@@ -217,7 +226,8 @@ def drift(bind: Engine | Connection, schema: str | None = None) -> list[str]:
     """
     wanted = tables_of(bind, schema)
     found: list[str] = []
-    with reaching(bind):
+    with reaching(bind), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Did not recognize type 'xid8'")
         seen = inspect(bind)
         for table in wanted:
             if seen.has_table(table.name, table.schema):

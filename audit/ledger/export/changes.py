@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from audit.errors import InvalidInput
+from audit.errors import FormatError, InvalidInput
 from audit.event.envelope import RESERVED_ENTITY_TYPES
 from audit.event.row import FULL, Change
 from audit.ledger.export.asof_text import WORKING_COLUMNS
@@ -150,12 +150,15 @@ class Columns(NamedTuple):
 NO_COLUMNS = Columns({}, {})
 
 
+def envelope_array(field: pa.Field, rows: Sequence[ChangeRow]) -> pa.Array:
+    """One of the CHANGE_COLUMNS but `_set_fields`."""
+    return pa.array([_ENVELOPE[field.name](row) for row in rows], field.type)
+
+
 def change_table(rows: Sequence[ChangeRow], columns: Columns) -> pa.Table:
     """Rows as a table. Raises FormatError for a value that its column's kind does not hold."""
     arrays = [
-        pa.array([_ENVELOPE[field.name](row) for row in rows], field.type)
-        for field in CHANGE_COLUMNS
-        if field.name != "_set_fields"
+        envelope_array(field, rows) for field in CHANGE_COLUMNS if field.name != "_set_fields"
     ]
     names = columns.names
     said = [sorted(names[name] for name in row.fields) for row in rows]
@@ -196,16 +199,25 @@ _ENVELOPE: dict[str, Callable[[ChangeRow], Any]] = {
 }
 
 
+def widened(values: pa.Array, old: str, new: str) -> pa.Array:
+    """Values of a kind in a column of a wider one. Raises FormatError where it is no wider one."""
+    if old == new:
+        return values
+    if old == "null":
+        return pa.nulls(len(values), arrow_type(new))
+    if new != "json":
+        raise FormatError(f"a value is no {new}: it is {old}")
+    return typed_array(values.to_pylist(), new)
+
+
 def retyped(table: pa.Table, old: Columns, new: Columns) -> pa.Table:
     """A table of changes in wider columns: further fields as nulls, kinds that became `json`."""
     arrays = [table.column(field.name) for field in CHANGE_COLUMNS]
     for name in new.in_order():
         kind = new.kinds[name]
         before = old.kinds.get(name)
-        if before == kind:
-            arrays.append(table.column(old.names[name]))
-        elif before in (None, "null"):
+        if before is None:
             arrays.append(pa.nulls(table.num_rows, arrow_type(kind)))
         else:
-            arrays.append(typed_array(table.column(old.names[name]).to_pylist(), kind))
+            arrays.append(widened(table.column(old.names[name]), before, kind))
     return pa.Table.from_arrays(arrays, schema=new.schema())

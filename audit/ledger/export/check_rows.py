@@ -1,9 +1,12 @@
 """The rows of an export against its leaves: everything that can be made again is, and compared."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -14,14 +17,18 @@ from audit.event.envelope import Event
 from audit.event.payload import decode_payload
 from audit.event.types import SCHEMA
 from audit.ledger.export.asof_text import ENGINES, file_text
-from audit.ledger.export.changes import ChangeRow, change_row, change_table, superseded_by
+from audit.ledger.export.change_block import ChangeBlock, changes_of, rows_by_dataset
+from audit.ledger.export.changes import Superseded, superseded_by
+from audit.ledger.export.check_changes import CheckedChanges, batches_of
+from audit.ledger.export.entry_block import BLOCK_BYTES, payloads_of, read_entries
 from audit.ledger.export.events import BATCH_ROWS, event_batch, event_schema
 from audit.ledger.export.files import entity_of, first_of, month_of
-from audit.ledger.export.manifest import DatasetColumns, ExportedLog, Manifest
+from audit.ledger.export.manifest import ExportedLog, Manifest
 from audit.ledger.export.once import Once
 from audit.ledger.export.place import Place, read_whole
 from audit.log.entry import Kind
 from audit.log.record import Record, read_record
+from audit.replay.columnar.lockstep import Longs
 from audit.tlog.merkle import TreeEdge
 from audit.verify.findings import Notes
 from audit.verify.policy import Policy
@@ -48,20 +55,6 @@ def log_of(path: str) -> int | None:
     raise FormatError(f"{path} is no name of an export's file")
 
 
-def batches_of(place: Place, path: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """A Parquet file's rows in batches. Raises FormatError when it is none, or of other columns."""
-    with place.open(path) as file:
-        try:
-            parquet = pq.ParquetFile(file)
-            if not parquet.schema_arrow.equals(schema):
-                raise FormatError(f"{path} has other columns than an export has")
-            yield from parquet.iter_batches(BATCH_ROWS)
-        except (pa.ArrowException, OSError, ValueError) as error:
-            if isinstance(error, FormatError):
-                raise
-            raise FormatError(f"{path} is no Parquet file that can be read: {error}") from None
-
-
 class LogRows:
     """The rows of one log."""
 
@@ -78,13 +71,13 @@ class LogRows:
         self._edge = TreeEdge.empty()
         self._tree = self._hashes() if not manifest.selection.whole else None
         self._tree_at = 0
-        self._producers = ProducerWalk(policy, notes, Notes())
+        self._producers = ProducerWalk(policy, log.origin, notes, Notes())
         self._book = SchemaBook()
         self._named: dict[str, list[Record]] = {}
         self._last = -1
         self._last_us = -1
         self._changes = {
-            entity: _Changes(place, found, self._of_entity(entity))
+            entity: CheckedChanges(place, found, self._of_entity(entity))
             for entity, found in manifest.datasets.items()
         }
 
@@ -118,11 +111,8 @@ class LogRows:
             month = match[2] if match else ""
             rows = 0
             for batch in batches_of(self._place, path, self._schema):
-                if leaves:
-                    records = self._records(batch, month)
-                    if not event_batch(records, decode, self._schema).equals(batch):
-                        self._row_differs(path, batch, event_batch(records, decode, self._schema))
-                    self._take_changes(records, decode, superseded)
+                for part in _parts(batch) if leaves else ():
+                    self._take(path, part, month, decode, superseded)
                     decode.forget()
                 self._take_hashes(path, batch)
                 rows += batch.num_rows
@@ -144,51 +134,112 @@ class LogRows:
     def _look_ahead(self) -> None:
         """The schemas of the log, and the entries that later ones supersede.
 
-        Found by the columns, which are compared with the leaves afterwards.
+        Found by the columns, which are compared with the leaves afterwards. Leaves are read only of
+        the batches that hold one.
         """
-        columns = ["kind", "type", "event_id", "supersedes", "leaf"]
         named: set[str] = set()
         for path in self._events:
-            for batch in self._some(path, columns):
-                named.update(batch.column("supersedes").drop_null().to_pylist())
-                for leaf in batch.filter(pc.equal(batch.column("type"), SCHEMA)).column("leaf"):
-                    event = read_record(self._log.log, leaf.as_py()).event
-                    if event is not None and event.type == SCHEMA:
-                        self._book.add(event.payload)
+            with self._parquet(path) as parquet:
+                for group in range(parquet.num_row_groups):
+                    has_schema = False
+                    for batch in _some(parquet, group, ["type", "supersedes"]):
+                        named.update(batch.column("supersedes").drop_null().to_pylist())
+                        is_schema = pc.any(pc.equal(batch.column("type"), SCHEMA))
+                        has_schema = has_schema or is_schema.as_py() is True
+                    if has_schema:
+                        self._take_schemas(parquet, group)
         if not named:
             return
         wanted = pa.array(sorted(named), pa.string())
         for path in self._events:
-            for batch in self._some(path, columns):
-                fits = pc.is_in(batch.column("event_id"), value_set=wanted)
-                for leaf in batch.filter(fits).column("leaf"):
-                    record = read_record(self._log.log, leaf.as_py())
-                    if record.event is not None and record.entry.kind is not Kind.QUARANTINED:
-                        self._named.setdefault(record.event.event_id, []).append(record)
+            with self._parquet(path) as parquet:
+                for group in range(parquet.num_row_groups):
+                    self._take_named(parquet, group, wanted)
 
-    def _some(self, path: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    def _take_schemas(self, parquet: Any, group: int) -> None:
+        for batch in _some(parquet, group, ["type", "leaf"]):
+            for leaf in batch.filter(pc.equal(batch.column("type"), SCHEMA)).column("leaf"):
+                event = read_record(self._log.log, leaf.as_py()).event
+                if event is not None and event.type == SCHEMA:
+                    self._book.add(event.payload)
+
+    def _take_named(self, parquet: Any, group: int, wanted: pa.Array) -> None:
+        fits = [
+            pc.is_in(batch.column("event_id"), value_set=wanted)
+            for batch in _some(parquet, group, ["event_id"])
+        ]
+        if not any(pc.any(one).as_py() for one in fits):
+            return
+        for batch in _some(parquet, group, ["event_id", "leaf"]):
+            some = pc.is_in(batch.column("event_id"), value_set=wanted)
+            for leaf in batch.filter(some).column("leaf"):
+                record = read_record(self._log.log, leaf.as_py())
+                if record.event is not None and record.entry.kind is not Kind.QUARANTINED:
+                    self._named.setdefault(record.event.event_id, []).append(record)
+
+    @contextmanager
+    def _parquet(self, path: str) -> Iterator[Any]:
         with self._place.open(path) as file:
             try:
                 parquet = pq.ParquetFile(file)
                 if not parquet.schema_arrow.equals(self._schema):
                     raise FormatError(f"{path} has other columns than an export has")
-                yield from parquet.iter_batches(BATCH_ROWS, columns=columns)
+                yield parquet
             except (pa.ArrowException, OSError) as error:
                 raise FormatError(f"{path} cannot be read: {error}") from None
 
-    def _records(self, batch: pa.RecordBatch, month: str) -> list[Record]:
-        records = []
-        for leaf in batch.column("leaf").to_pylist():
-            record = read_record(self._log.log, leaf)
-            if record.index <= self._last or record.recorded_time_us <= self._last_us:
-                self._differs(f"entry {record.index} is out of order", record.index)
-            self._last, self._last_us = record.index, record.recorded_time_us
-            if month_of(record.recorded_time_us).name != month:
-                self._differs(f"entry {record.index} is filed under another month", record.index)
-            if record.event is not None and record.entry.kind is Kind.EVENT:
-                self._producers.take(record.index, record.entry.event, record.entry.signature)
-            records.append(record)
-        return records
+    def _take(
+        self, path: str, batch: pa.RecordBatch, month: str, decode: Once, superseded: Superseded
+    ) -> None:
+        """Make the columns of these rows again from their leaves, and compare."""
+        leaves = batch.column("leaf").to_pylist()
+        block = read_entries(self._log.log, leaves, None, payloads_of(decode, self._book))
+        if block is not None:
+            self._take_order(block.said.index, block.said.recorded_us, month)
+            has_event = block.said.kind == Kind.EVENT
+            for at in np.flatnonzero(has_event & block.said.signed).tolist():
+                self._take_signature(block.record(at))
+            made = block.batch(self._schema)
+        else:
+            records = [read_record(self._log.log, leaf) for leaf in leaves]
+            self._take_order(
+                np.array([record.index for record in records], dtype=np.int64),
+                np.array([record.recorded_time_us for record in records], dtype=np.int64),
+                month,
+            )
+            for record in records:
+                if record.event is not None and record.entry.kind is Kind.EVENT:
+                    self._take_signature(record)
+            made = event_batch(records, decode, self._schema)
+        if not made.equals(batch):
+            self._row_differs(path, batch, made)
+        if self._manifest.selection.query:
+            return
+        if block is not None:
+            self._take_changes(changes_of(block, decode, superseded))
+        else:
+            self._take_changes(rows_by_dataset(records, decode, superseded))
+
+    def _take_signature(self, record: Record) -> None:
+        self._producers.take(record.index, record.entry.event, record.entry.signature)
+
+    def _take_order(self, indexes: Longs, recorded_us: Longs, month: str) -> None:
+        """Entries come in order, each under its month."""
+        wrong = np.diff(indexes, prepend=self._last) <= 0
+        wrong |= np.diff(recorded_us, prepend=self._last_us) <= 0
+        for index in indexes[wrong].tolist():
+            self._differs(f"entry {index} is out of order", index)
+        if len(indexes):
+            self._last, self._last_us = int(indexes[-1]), int(recorded_us[-1])
+        at = 0
+        while at < len(indexes):
+            found = month_of(int(recorded_us[at]))
+            inside = (recorded_us[at:] >= found.start_us) & (recorded_us[at:] < found.stop_us)
+            stop = len(indexes) if inside.all() else at + int(np.argmin(inside))
+            if found.name != month:
+                for index in indexes[at:stop].tolist():
+                    self._differs(f"entry {index} is filed under another month", index)
+            at = stop
 
     def _row_differs(self, path: str, batch: pa.RecordBatch, made: pa.RecordBatch) -> None:
         """Say which column of which entry is not what the leaf says."""
@@ -201,20 +252,16 @@ class LogRows:
                     self._differs(f"entry {index} says another {name} than {path}", index)
                     return
 
-    def _take_changes(self, records: list[Record], decode: Once, superseded: Any) -> None:
-        if self._manifest.selection.query:
-            return
+    def _take_changes(self, made: Mapping[str, ChangeBlock]) -> None:
         wanted = self._manifest.selection.entities
-        for record in records:
-            row = change_row(record, decode, superseded)
-            entity = None if record.event is None else record.event.entity_type
-            if row is None or entity is None or (wanted is not None and entity not in wanted):
+        for entity, block in made.items():
+            if wanted is not None and entity not in wanted:
                 continue
             changes = self._changes.get(entity)
             if changes is None:
-                self._differs(f"the changes of {entity} are not there", record.index)
+                self._differs(f"the changes of {entity} are not there", block.first)
             else:
-                self._notes_of(changes.take(row))
+                self._notes_of(changes.take(block))
 
     def _take_hashes(self, path: str, batch: pa.RecordBatch) -> None:
         """The leaf hashes of a batch: into the tree, or against the tree that is there."""
@@ -261,60 +308,23 @@ class LogRows:
             )
 
 
-class _Changes:
-    """The rows of a dataset's files of changes, of one log, against rows made again."""
-
-    def __init__(self, place: Place, dataset: DatasetColumns, paths: list[str]) -> None:
-        self._columns = dataset.columns
-        self._paths = paths
-        schema = dataset.columns.schema()
-        self._there = (batch for path in paths for batch in batches_of(place, path, schema))
-        self._rest = schema.empty_table()
-        self._made: list[ChangeRow] = []
-
-    def take(self, row: ChangeRow) -> str | None:
-        """Take the next row; what is wrong, in words."""
-        self._made.append(row)
-        return self._compare() if len(self._made) >= BATCH_ROWS else None
-
-    def finish(self) -> str | None:
-        """After the last row."""
-        wrong = self._compare()
-        if wrong is None and (self._rest.num_rows or any(b.num_rows for b in self._there)):
-            return f"{self._paths[-1]} has rows that no entry made"
-        return wrong
-
-    def _compare(self) -> str | None:
-        rows, self._made = self._made, []
-        parts = [self._rest]
-        while sum(part.num_rows for part in parts) < len(rows):
-            batch = next(self._there, None)
-            if batch is None:
-                return f"{self._paths[-1] if self._paths else 'changes/'} lacks rows"
-            parts.append(pa.Table.from_batches([batch]))
-        table = pa.concat_tables(parts)
-        self._rest = table.slice(len(rows))
-        if not rows or _same(table.slice(0, len(rows)), change_table(rows, self._columns)):
-            return None
-        first = rows[0].record.index
-        return f"the changes from entry {first} on are not what the entries say: {self._paths[0]}"
+def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """A batch in pieces whose leaves can be decoded at once."""
+    if not batch.num_rows:
+        return
+    sizes = pc.binary_length(batch.column("leaf")).to_numpy(zero_copy_only=False)
+    number = np.cumsum(sizes, dtype=np.int64) // BLOCK_BYTES
+    bounds = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), batch.num_rows]
+    for start, stop in pairwise(bounds):
+        yield batch.slice(start, stop - start)
 
 
-def _same(left: pa.Table, right: pa.Table) -> bool:
-    """Equality of two tables; NaN equals NaN, and -0.0 is not 0.0."""
-    for name in left.schema.names:
-        one, other = left.column(name), right.column(name)
-        if pa.types.is_floating(one.type):
-            bits = [array.combine_chunks() for array in (one, other)]
-            if not _bits(bits[0]).equals(_bits(bits[1])):
-                return False
-        elif not one.equals(other):
-            return False
-    return True
-
-
-def _bits(array: pa.Array) -> pa.Array:
-    return array.view(pa.int64())
+def _some(parquet: Any, group: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Columns of one row group, in batches."""
+    found: Iterator[pa.RecordBatch] = parquet.iter_batches(
+        BATCH_ROWS, row_groups=[group], columns=columns
+    )
+    return found
 
 
 def _event(record: Record) -> Event:

@@ -60,7 +60,8 @@ EVENT_COLUMNS = pa.schema(
 LEAF_COLUMN = pa.field("leaf", pa.binary(), nullable=False)
 LOG_COLUMN = pa.field("log", pa.int64(), nullable=False)
 
-_SAID = frozenset(("image", "before", "after", "data", "problem"))
+OF_SAID = frozenset(("image", "before", "after", "data", "problem"))
+"""The columns that tell what payloads say."""
 _UNREAD = frozenset(("index", "log", "leaf"))
 """What needs no decoding; an index is what the reader counted, and every decoded leaf agrees."""
 _OF_EVENT = {
@@ -87,7 +88,7 @@ def event_schema(columns: Collection[str] | None = None, leaf: bool = False) -> 
 def event_batch(records: Sequence[Record], decode: Decode, schema: pa.Schema) -> pa.RecordBatch:
     """Records as one batch with the columns of `schema` (those of `event_schema`, or `log`)."""
     names = set(schema.names)
-    said = [_said(record, decode) for record in records] if names & _SAID else []
+    said = [said_of(record, decode) for record in records] if names & OF_SAID else []
     arrays = [_array(field, records, said) for field in schema]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
@@ -122,7 +123,7 @@ def _bare_batch(log: int, block: Sequence[Located], schema: pa.Schema) -> pa.Rec
 def _array(field: pa.Field, records: Sequence[Record], said: Sequence[dict[str, Any]]) -> pa.Array:
     name = field.name
     values: list[Any]
-    if name in _SAID:
+    if name in OF_SAID:
         values = [one.get(name) for one in said]
     elif name in _OF_EVENT:
         attribute = _OF_EVENT[name]
@@ -160,7 +161,8 @@ _OF_ENTRY: dict[str, Callable[[Record], Any]] = {
 }
 
 
-def _said(record: Record, decode: Decode) -> dict[str, Any]:
+def said_of(record: Record, decode: Decode) -> dict[str, Any]:
+    """The columns OF_SAID of one record; those that are not there are null."""
     if record.event is None:
         return {}
     try:

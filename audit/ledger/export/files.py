@@ -6,36 +6,35 @@ Changes: changes/ENTITY/LOG-FIRST.parquet; all files of a dataset have the same 
 the index of a file's first entry.
 """
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from audit.errors import InvalidInput, StoreCorrupt
 from audit.event.times import time_of_us, us_of_time
+from audit.ledger.export.change_block import ChangeBlock, change_table_of
 from audit.ledger.export.changes import (
     KEPT,
     NO_COLUMNS,
     UNREAD,
-    ChangeRow,
     Columns,
-    change_table,
     retyped,
 )
 from audit.ledger.export.events import EVENT_COLUMNS
 from audit.ledger.export.manifest import Exported
 from audit.ledger.export.place import Counted, Place, read_whole
-from audit.ledger.export.typed import kinds_of
-from audit.log.record import Record
+from audit.replay.columnar.lockstep import Longs
 
 ENTRIES_PER_FILE = 1_000_000
 """Entries of one file at most; those of one month fill several where they are more."""
 CHANGES_PER_FILE = 50_000
-"""Changes of a dataset held in memory, and then written as one file."""
+"""When so many changes of a dataset are in memory, they are written as one file."""
 CHANGES_IN_MEMORY = 100_000
 """Changes of all datasets held in memory."""
 ROWS_PER_GROUP = 20_000
@@ -99,31 +98,30 @@ class EventFiles:
         self._counted: Counted | None = None
         self._writer: Any = None
 
-    def add(self, records: Sequence[Record], batch: pa.RecordBatch) -> None:
-        """Write a batch; `records` are those it was made of."""
+    def add(self, batch: pa.RecordBatch, recorded_us: Longs) -> None:
+        """Write a batch; `recorded_us`: int64, when each entry of it was recorded."""
         at = 0
-        while at < len(records):
-            first = records[at]
-            if self._writer is None or not self._holds(first):
+        while at < batch.num_rows:
+            if self._writer is None or not self._room(recorded_us[at:]):
                 self._finish()
-                self._begin(first, batch.schema)
-            end = at + 1
-            room = min(len(records), at + ENTRIES_PER_FILE - self._rows)
-            while end < room and self._holds(records[end]):
-                end += 1
-            self._writer.write_batch(batch.slice(at, end - at), row_group_size=ROWS_PER_GROUP)
-            self._rows += end - at
-            at = end
+                self._begin(int(recorded_us[at]), batch.column("index")[at].as_py(), batch.schema)
+            count = max(1, self._room(recorded_us[at:]))
+            self._writer.write_batch(batch.slice(at, count), row_group_size=ROWS_PER_GROUP)
+            self._rows += count
+            at += count
 
-    def _holds(self, record: Record) -> bool:
+    def _room(self, recorded_us: Longs) -> int:
+        """How many of the next entries go into the file that is open."""
         month = self._month
-        if month is None or self._rows >= ENTRIES_PER_FILE:
-            return False
-        return month.start_us <= record.recorded_time_us < month.stop_us
+        if month is None:
+            return 0
+        some = recorded_us[: max(0, ENTRIES_PER_FILE - self._rows)]
+        outside = np.flatnonzero((some < month.start_us) | (some >= month.stop_us))
+        return int(outside[0]) if len(outside) else len(some)
 
-    def _begin(self, first: Record, schema: pa.Schema) -> None:
-        self._month = month_of(first.recorded_time_us)
-        self._path = event_path(self._log, self._month.name, first.index)
+    def _begin(self, recorded_us: int, index: int, schema: pa.Schema) -> None:
+        self._month = month_of(recorded_us)
+        self._path = event_path(self._log, self._month.name, index)
         self._rows = 0
         self._counted = self._open.enter_context(self._place.create(self._path))
         self._writer = pq.ParquetWriter(
@@ -178,20 +176,19 @@ class ChangeFiles:
             for path in files
             if (entity := entity_of(path)) is not None and entity in known
         }
-        self._waiting: dict[str, list[ChangeRow]] = {}
-        self._count = 0
+        self._waiting: dict[str, list[ChangeBlock]] = {}
+        self._counts: dict[str, int] = {}
 
-    def add(self, entity: str, row: ChangeRow) -> None:
-        """Take the next row of a log."""
-        rows = self._waiting.setdefault(entity, [])
-        rows.append(row)
-        self._count += 1
-        if row.odd is not None:
-            self.remarks.setdefault(entity, {})[REMARKS[row.odd]] = None
-        if len(rows) >= CHANGES_PER_FILE:
+    def add(self, entity: str, block: ChangeBlock) -> None:
+        """Take the next rows of a log."""
+        self._waiting.setdefault(entity, []).append(block)
+        self._counts[entity] = self._counts.get(entity, 0) + block.base.num_rows
+        for odd in sorted(block.odd):
+            self.remarks.setdefault(entity, {})[REMARKS[odd]] = None
+        if self._counts[entity] >= CHANGES_PER_FILE:
             self._flush(entity)
-        elif self._count >= CHANGES_IN_MEMORY:
-            self._flush(max(self._waiting, key=lambda name: len(self._waiting[name])))
+        elif sum(self._counts.values()) >= CHANGES_IN_MEMORY:
+            self._flush(max(self._counts, key=lambda name: self._counts[name]))
 
     def flush(self) -> None:
         """Write what waits: at the end of each log."""
@@ -199,14 +196,16 @@ class ChangeFiles:
             self._flush(entity)
 
     def _flush(self, entity: str) -> None:
-        rows = self._waiting.pop(entity)
-        self._count -= len(rows)
+        blocks = self._waiting.pop(entity)
+        del self._counts[entity]
         known = self.columns.get(entity, NO_COLUMNS)
-        columns = known.with_kinds(kinds_of((row.fields for row in rows), known.kinds))
+        kinds = dict(known.kinds)
+        for block in blocks:
+            kinds = block.kinds(kinds)
+        columns = known.with_kinds(kinds)
         self.columns[entity] = columns
-        first = rows[0].record
-        path = f"changes/{entity}/{first.log}-{first.index:012d}.parquet"
-        self._write(path, change_table(rows, columns), columns)
+        path = f"changes/{entity}/{blocks[0].log}-{blocks[0].first:012d}.parquet"
+        self._write(path, change_table_of(blocks, columns), columns)
 
     def _write(self, path: str, table: pa.Table, columns: Columns) -> None:
         with self._place.create(path) as out:

@@ -9,12 +9,17 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from audit.errors import AuditError, InvalidInput, InvalidSignature, StoreCorrupt, UnknownKey
 from audit.event.times import format_time
 from audit.event.types import SCHEMA
 from audit.ledger.export.asof_text import ENGINES, file_text
-from audit.ledger.export.changes import ChangeRow, change_row, superseded_by
-from audit.ledger.export.events import BATCH_ROWS, event_batch, event_schema
+from audit.ledger.export.change_block import ChangeBlock, changes_of, rows_by_dataset
+from audit.ledger.export.changes import superseded_by
+from audit.ledger.export.entry_block import in_blocks, payloads_of, read_entries
+from audit.ledger.export.events import event_batch, event_schema
 from audit.ledger.export.files import ChangeFiles, EventFiles
 from audit.ledger.export.manifest import (
     MANIFEST,
@@ -37,7 +42,7 @@ from audit.replay.citation import cite
 from audit.replay.columns import Naming
 from audit.replay.points import Cut
 from audit.replay.trusted import trusted_record
-from audit.store.contract import Reader
+from audit.store.contract import Located, Reader
 from audit.tlog.hashing import EMPTY_ROOT
 from audit.tlog.keys import Signer
 from audit.tlog.merkle import tree_root
@@ -217,7 +222,8 @@ class _Run:
         self._selection = selection
         self._now_us = now_us
         self._old = old
-        self._decode = Once(Books(reader, cut).decode)
+        self._books = Books(reader, cut)
+        self._decode = Once(self._books.decode)
         self._superseded = superseded_by(self._find)
         self._files: dict[str, Exported] = {} if old is None else dict(old.files)
         self._read_before = {} if old is None else old.datasets
@@ -232,16 +238,12 @@ class _Run:
         writer = EventFiles(self._place, log, self._files)
         located = selected(self._reader, self._selection, log, start, stop, self._now_us)
         try:
-            while block := list(islice(located, BATCH_ROWS)):
-                records = [trusted_record(log, index, leaf) for index, leaf in block]
-                self._refuse_late_schema(records)
-                batch = event_batch(records, self._decode, schema)
-                writer.add(records, batch)
+            for block in in_blocks(located):
+                batch = self._block(log, block, schema)
+                writer.add(batch, batch.column("recorded_time").cast(pa.int64()).to_numpy())
                 self._unread += batch.num_rows - batch.column("problem").null_count
-                if not self._selection.query:
-                    self._changes(records)
                 self._decode.forget()
-                self.done += len(records)
+                self.done += batch.num_rows
                 if progress is not None:
                     progress(self.done, total if self._selection.whole else 0)
             writer.close()
@@ -252,24 +254,38 @@ class _Run:
         if not self._selection.whole and stop > start:
             self._tree(log, start, stop)
 
-    def _refuse_late_schema(self, records: list[Record]) -> None:
+    def _block(self, log: int, located: list[Located], schema: pa.Schema) -> pa.RecordBatch:
+        """Some entries as rows of `events`; what they change goes to the changes."""
+        how = payloads_of(self._decode, self._books.of_log(log))
+        indexes, leaves = [one.index for one in located], [one.leaf for one in located]
+        block = read_entries(log, leaves, indexes, how)
+        changes: dict[str, ChangeBlock] = {}
+        if block is not None:
+            batch = block.batch(schema)
+            self._refuse_late_schema(batch)
+            if not self._selection.query:
+                changes = changes_of(block, self._decode, self._superseded)
+        else:
+            records = [trusted_record(log, index, leaf) for index, leaf in located]
+            batch = event_batch(records, self._decode, schema)
+            self._refuse_late_schema(batch)
+            if not self._selection.query:
+                changes = rows_by_dataset(records, self._decode, self._superseded)
+        wanted = self._selection.entities
+        for entity, rows in changes.items():
+            if wanted is None or entity in wanted:
+                self.changes.add(entity, rows)
+        return batch
+
+    def _refuse_late_schema(self, batch: pa.RecordBatch) -> None:
         """A schema may explain what an earlier run wrote down as unreadable."""
         if self._old is None or not self._old.unread:
             return
-        if any(r.event is not None and r.event.type == SCHEMA for r in records):
+        if pc.any(pc.equal(batch.column("type"), SCHEMA)).as_py():
             raise InvalidInput(
                 f"{self._place.address} holds entries that could not be read, and schemas came "
                 "since\nexport into an empty folder"
             )
-
-    def _changes(self, records: list[Record]) -> None:
-        wanted = self._selection.entities
-        for record in records:
-            row: ChangeRow | None = change_row(record, self._decode, self._superseded)
-            if row is not None and record.event is not None:
-                entity = record.event.entity_type
-                if entity is not None and (wanted is None or entity in wanted):
-                    self.changes.add(entity, row)
 
     def _find(self, event_id: str) -> list[Record]:
         return [

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from audit.ledger.answers import DatasetAnswer
     from audit.ledger.sql.wanted import AsofCall, Wanted
     from audit.replay.citation import Citation
+    from audit.replay.columnar.search import Columns
     from audit.replay.points import Cut
     from audit.store.contract import Reader
 
@@ -75,7 +76,8 @@ def limits(memory: str | None = None, threads: int | None = None) -> Limits:
 class Sources(NamedTuple):
     """What statements are answered from: the ledger's own methods, at the point of this statement.
 
-    `dataset(entity_type, point, valid_at)`: None as point is the statement's own.
+    `dataset(entity_type, point, valid_at)`: None as point is the statement's own. `model()`: the
+    read model, where it is worth asking.
     """
 
     reader: "Reader"
@@ -83,6 +85,7 @@ class Sources(NamedTuple):
     citation: "Citation"
     names: list[str]
     dataset: "Callable[[str, str | None, str | None], DatasetAnswer]"
+    model: "Callable[[], Columns | None]"
 
 
 class SqlAnswer:
@@ -246,7 +249,7 @@ class _Run:
     def _events(self, sources: Sources, columns: frozenset[str] | None) -> None:
         from audit.ledger.sql.sources import events_stream
 
-        self._stream(EVENTS, events_stream(sources.reader, sources.cut, columns))
+        self._stream(EVENTS, events_stream(sources.reader, sources.cut, columns, sources.model))
 
     def _stream(self, name: str, stream: Any) -> None:
         self._streams.append(stream)

@@ -12,14 +12,16 @@ import numpy as np
 import pyarrow as pa
 
 from audit.errors import AuditError
+from audit.ledger.export.entry_block import entry_batches, payloads_of
 from audit.ledger.export.events import (
     BATCH_ROWS,
     LOG_COLUMN,
     event_schema,
-    located_batches,
 )
 from audit.ledger.export.typed import MAX_DIGITS, column_names
+from audit.ledger.sql.from_model import IN_MODEL, model_batches, parts_of
 from audit.replay.books import Books
+from audit.replay.columnar.search import Columns
 from audit.replay.names import KEY_COLUMN
 from audit.replay.points import Cut
 from audit.replay.select import Selected
@@ -67,8 +69,16 @@ class Stream:
             raise
 
 
-def events_stream(reader: Reader, cut: Cut, columns: frozenset[str] | None) -> Stream:
-    """The view `events`: every entry below the cut; at least `log` and `index`."""
+def events_stream(
+    reader: Reader,
+    cut: Cut,
+    columns: frozenset[str] | None,
+    model: Callable[[], Columns | None] = lambda: None,
+) -> Stream:
+    """The view `events`: every entry below the cut; at least `log` and `index`.
+
+    `model`: gives the read model, where it is worth asking; only when it has all that is named.
+    """
     named = None if columns is None else columns | {"index"}
     leaf = columns is None or "leaf" in columns
     schema = pa.schema([LOG_COLUMN, *event_schema(named, leaf)])
@@ -78,12 +88,18 @@ def events_stream(reader: Reader, cut: Cut, columns: frozenset[str] | None) -> S
 
     def batches() -> Iterator[pa.RecordBatch]:
         books = Books(reader, cut)
+        known = model() if not counting and IN_MODEL.issuperset(schema.names) else None
         for log in sorted(cut.sizes):
+            parts = None if known is None else parts_of(known, log, cut.size(log))
+            if parts is not None:
+                yield from model_batches(parts, cut.size(log), schema)
+                continue
             if counting:
                 yield from _numbered(log, cut.size(log), schema)
                 continue
             located = reader.leaves(log, 0, cut.size(log))
-            yield from located_batches(log, located, books.decode, schema)
+            how = payloads_of(books.decode, books.of_log(log))
+            yield from entry_batches(log, located, how, schema)
 
     return Stream(schema, batches)
 

@@ -18,6 +18,11 @@ from audit.event.values import Value
 from audit.log.entry import Kind
 from audit.replay.columnar.cellvalues import arrays_of, placeholders, values_of
 from audit.replay.columnar.changes import Changes, read_changes
+from audit.replay.columnar.declared_changes import (
+    MIN_TOGETHER,
+    DeclaredChanges,
+    read_declared,
+)
 from audit.replay.columnar.envelopes import Envelopes, Texts, read_envelopes
 from audit.replay.columnar.known_schemas import ROW_SCHEMA, KnownSchemas
 from audit.replay.columnar.lockstep import Flags, Longs, Source
@@ -169,6 +174,7 @@ class _Payloads:
         self._full = np.zeros(count, dtype=np.bool_)
         self._unread = np.zeros(count, dtype=np.bool_)
         self._odd: dict[int, Change] = {}
+        self._declared: list[tuple[Longs, DeclaredChanges]] = []
         self._read(np.flatnonzero(is_data))
 
     def key(self, at: int) -> bytes | None:
@@ -194,11 +200,33 @@ class _Payloads:
         # A delete or a truncate mostly says nothing beside that.
         silent = said.payload_start[rows] == said.payload_end[rows]
         silent &= (said.schema.codes[rows] == NO_CODE) & plain & (self._op[rows] >= Op.DELETE)
-        one_by_one = rows[~in_lockstep & ~silent]
+        one_by_one = self._read_declared(rows[~in_lockstep & ~silent])
         self._read_each(np.concatenate([one_by_one, self._rows[~self._changes.good]]))
         found = self._changes.after
         self._after_row = self._rows[found.row]
         self._placeholder = placeholders(self._source, found)
+
+    def _read_declared(self, rows: Longs) -> Longs:
+        """Read the payloads under declared schemas; gives those that are still to be read."""
+        said = self._said
+        left = [rows[said.schema.codes[rows] == NO_CODE]]
+        for code in np.unique(said.schema.codes[rows]).tolist():
+            if code == NO_CODE:
+                continue
+            mine = rows[said.schema.codes[rows] == code]
+            since = self._schemas.first(self._hashes[code])
+            type_ = self._schemas.declared_row(self._hashes[code])
+            if since is not None and type_ is not None:
+                known = ~said.encrypted[mine] & (self._first + mine > since)
+                some = mine[known]
+                if len(some) >= MIN_TOGETHER:
+                    start, end = said.payload_start[some], said.payload_end[some]
+                    found = read_declared(self._source, start, end, type_)
+                    self._declared.append((some, found))
+                    self._full[some] = found.full & found.good
+                    mine = np.concatenate([mine[~known], some[~found.good]])
+            left.append(mine)
+        return np.sort(np.concatenate(left))
 
     def _read_each(self, rows: Longs) -> None:
         """Read payloads one by one."""
@@ -237,6 +265,8 @@ class _Payloads:
         first: dict[str, int] = {}
         whole = self._full[rows] | (op == Op.CREATE)
         for at in self._fields(ordinal, op, fields, first):
+            careful[at] |= whole[at]
+        for at in self._declared_fields(ordinal, op, fields, first):
             careful[at] |= whole[at]
         for at in self._odd_fields(rows, ordinal, op, fields, first):
             careful[at] |= whole[at]
@@ -285,6 +315,33 @@ class _Payloads:
             if len(at[which]):
                 fields[name] = [(at[which], values_of(self._source, found.take(which)))]
         with_hidden: list[int] = at[hidden].tolist()
+        return with_hidden
+
+    def _declared_fields(
+        self,
+        ordinal: Longs,
+        op: Bytes8,
+        fields: dict[str, list[tuple[Longs, "pa.Array"]]],
+        first: dict[str, int],
+    ) -> list[int]:
+        """Fill in what declared schemas say; gives the events with a placeholder."""
+        with_hidden = []
+        for rows, changes in self._declared:
+            for cells in changes.after:
+                at = ordinal[rows[cells.row]]
+                mine = at >= 0
+                if not mine.any():
+                    continue
+                began = int(at[mine][0])
+                first[cells.name] = min(first.get(cells.name, began), began)
+                with_hidden.extend(at[mine & cells.hidden].tolist())
+                mine &= ~cells.hidden & (op[at] <= Op.UPDATE)
+                which = np.flatnonzero(mine)
+                if len(which):
+                    values = cells.values.take(pa.array(which))
+                    if values.null_count == len(values):
+                        values = pa.nulls(len(values))
+                    fields.setdefault(cells.name, []).append((at[which], values))
         return with_hidden
 
     def _odd_fields(

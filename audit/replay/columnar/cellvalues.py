@@ -157,7 +157,7 @@ def spelled(array: "pa.Array") -> "pa.Array":
         return _spelled_numbers(whole, branch)
     if type_ == pa.float64():
         bits = _numbers(array.view(pa.int64()))
-        return _rows_of(_with_branch(bits, DOUBLE), None, array)
+        return rows_of(_with_branch(bits, DOUBLE), None, _nulls_of(array))
     if type_ == pa.bool_():
         table = pa.array([b"\x02\x00", b"\x02\x01"], SPELLED)
         return table.take(array.cast(pa.int8()))
@@ -203,15 +203,22 @@ def _spelled_numbers(array: "pa.Array", branch: int) -> "pa.Array":
         rows[:, at] = (rest & np.uint64(0x7F)).astype(np.uint8) | (more.astype(np.uint8) << 7)
         rest = rest >> np.uint64(7)
         active = active & more
-    return _rows_of(rows, used, array)
+    return rows_of(rows, used, _nulls_of(array))
 
 
-def _rows_of(
-    rows: "np.ndarray[tuple[int, int], np.dtype[np.uint8]]",
-    used: "np.ndarray[tuple[int, int], np.dtype[np.bool_]] | None",
-    like: "pa.Array",
+def _nulls_of(array: "pa.Array") -> Flags | None:
+    if not array.null_count:
+        return None
+    nulls: Flags = array.is_null().to_numpy(zero_copy_only=False)
+    return nulls
+
+
+def rows_of(
+    rows: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]",
+    used: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]] | None",
+    null: Flags | None,
 ) -> "pa.Array":
-    """A byte string of each row, of its used bytes; null where `like` is."""
+    """A spelling of each row of bytes, of its used ones (None: all); null where so marked."""
     sizes = np.full(len(rows), rows.shape[1]) if used is None else used.sum(axis=1)
     offsets = np.zeros(len(rows) + 1, dtype=np.int64)
     np.cumsum(sizes, out=offsets[1:])
@@ -219,6 +226,6 @@ def _rows_of(
     made = pa.Array.from_buffers(
         SPELLED, len(rows), [None, pa.py_buffer(offsets), pa.py_buffer(data)]
     )
-    if not like.null_count:
+    if null is None:
         return made
-    return pc.if_else(like.is_valid(), made, pa.scalar(None, SPELLED))
+    return pc.if_else(pa.array(~null), made, pa.scalar(None, SPELLED))

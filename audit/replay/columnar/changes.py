@@ -53,12 +53,18 @@ class Changes(NamedTuple):
     """What n payloads say. `good`: which of them were read. `full`: a whole image, not a patch.
 
     `after`: the values after the change, sorted by (name, row). `names`: the fields' names.
+    `before`, `before_names`: the same of those before it. `has_before`, `has_after`: which say so
+    at all, if only that there were no fields.
     """
 
     good: Flags
     full: Flags
     after: Found
     names: tuple[str, ...]
+    before: Found
+    before_names: tuple[str, ...]
+    has_before: Flags
+    has_after: Flags
 
 
 class _Step(NamedTuple):
@@ -80,14 +86,23 @@ def read_changes(source: Source, start: Longs, end: Longs) -> Changes:
     cursor.mark(None, end - start > MAX_ROW_BYTES)
     image = cursor.byte()
     cursor.mark(None, (image != 0) & (image != 2))
-    before = _read_fields(cursor, cursor.optional())
-    after = _read_fields(cursor, cursor.optional())
+    with_before = cursor.optional()
+    before = _read_fields(cursor, with_before)
+    with_after = cursor.optional()
+    after = _read_fields(cursor, with_after)
     good = cursor.finish()
-    _arranged(source, before, good)
+    earlier, earlier_names = _arranged(source, before, good)
     found, names = _arranged(source, after, good)
-    if not good[found.row].all():
-        found = found.take(good[found.row])
-    return Changes(good, image == 2, found, names)
+    has_before, has_after = np.zeros_like(good), np.zeros_like(good)
+    has_before[with_before] = True
+    has_after[with_after] = True
+    earlier, found = _of_good(earlier, good), _of_good(found, good)
+    return Changes(good, image == 2, found, names, earlier, earlier_names, has_before, has_after)
+
+
+def _of_good(found: Found, good: Flags) -> Found:
+    keep = good[found.row]
+    return found if keep.all() else found.take(keep)
 
 
 def _read_fields(cursor: Cursor, rows: Longs) -> list[_Step]:

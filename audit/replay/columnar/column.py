@@ -49,7 +49,7 @@ class Column(NamedTuple):
 
     def take(self, rows: Ints) -> "Column":
         """The cells of these rows."""
-        return Column(self.kind, self.data[rows], self.state[rows], self.pool)
+        return Column(self.kind, self.data.take(rows), self.state.take(rows), self.pool)
 
     def slice(self, start: int, stop: int) -> "Column":
         """The cells of the rows [start, stop)."""
@@ -57,14 +57,20 @@ class Column(NamedTuple):
 
     def objects(self, null: object, absent: object) -> Objects:
         """Python values, with these two where there is none."""
-        out = np.empty(len(self.state), np.object_)
         there = self.state == VALUE
         everywhere = bool(there.all())
+        if self.pool is not None and len(self.pool):
+            made = self.pool.objects()
+            if everywhere:
+                return made[self.data]
+            out: Objects = made.take(np.where(there, self.data, 0))
+            out[np.flatnonzero(self.state == NULL)] = null
+            out[np.flatnonzero(self.state == ABSENT)] = absent
+            return out
+        out = np.empty(len(self.state), np.object_)
         data = self.data if everywhere else self.data[there]
         if self.kind is Kind.NONE or not len(data):
-            made: Objects = np.empty(0, np.object_)
-        elif self.pool is not None:
-            made = self.pool.objects()[data]
+            made = np.empty(0, np.object_)
         elif self.kind is Kind.TIME:
             made = np.empty(len(data), np.object_)
             made[:] = [decode_time(us) for us in data.tolist()]
@@ -247,12 +253,18 @@ class Piece(NamedTuple):
     column: Column
 
 
-def combine(count: int, pieces: Sequence[Piece]) -> Column:
-    """One column of `count` rows; where pieces meet the later one wins, the rest is absent."""
+def combine(count: int, pieces: Sequence[Piece], take_over: bool = False) -> Column:
+    """One column of `count` rows; where pieces meet the later one wins, the rest is absent.
+
+    `take_over`: the arrays of a first piece of all rows become those of the column.
+    """
     if len(pieces) == 1 and pieces[0].rows is None:
         return _plain(pieces[0].column)
     covered = bool(pieces) and pieces[0].rows is None
-    state = pieces[0].column.state.copy() if covered else np.zeros(count, np.uint8)
+    if covered:
+        state = pieces[0].column.state if take_over else pieces[0].column.state.copy()
+    else:
+        state = np.zeros(count, np.uint8)
     for rows, column in pieces[1:] if covered else pieces:
         state[slice(None) if rows is None else rows] = column.state
     kinds = _kinds(pieces)
@@ -265,7 +277,11 @@ def combine(count: int, pieces: Sequence[Piece]) -> Column:
     if not kinds:
         return Column(Kind.NONE, np.zeros(count, np.int32), state, None)
     (kind,) = kinds
-    data = np.zeros(count, DTYPES[kind])
+    first_rows, column = pieces[0]
+    if first_rows is None and column.kind is kind:
+        data = column.data if take_over else column.data.copy()
+    else:
+        data = np.zeros(count, DTYPES[kind])
     pools: list[Pool] = []
     held = 0
     first: dict[int, int] = {}
@@ -277,6 +293,8 @@ def combine(count: int, pieces: Sequence[Piece]) -> Column:
             pools.append(column.pool)
             held += len(column.pool)
         base = first.get(id(column.pool), 0)
+        if column.data is data:
+            continue
         place = slice(None) if rows is None else rows
         data[place] = column.data + np.int32(base) if base else column.data
     pool = None if kind not in POOLED else pools[0] if len(pools) == 1 else Pool(kind, pools)

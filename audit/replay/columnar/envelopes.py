@@ -48,17 +48,29 @@ class Texts(NamedTuple):
     found: "pa.Array"
 
 
+class Spans(NamedTuple):
+    """Where a text is that only these rows have, in the source."""
+
+    rows: Longs
+    start: Longs
+    end: Longs
+
+
 class Envelopes(NamedTuple):
     """What n leaves say before their payload. Arrays of length n; `bad` ones hold anything.
 
-    `kind`: uint8, see `Kind`. `valid_us`: the recorded time where none was claimed.
-    `entry_reason`: of what is quarantined. `encrypted`, `supersedes`: whether it says so.
+    `kind`: uint8, see `Kind`. `valid_us`: the recorded time where none was `claimed`.
+    `entry_reason`: of what is quarantined. `encrypted`, `supersedes`, `signed`: whether it says so.
+    `superseded`, `request_id`, `trace_id`: the texts that few have.
     `schema`: the 32 bytes of its hash. Payloads are `payload_start` to `payload_end` in the source.
     """
 
     bad: Flags
+    index: Longs  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     recorded_us: Longs
     valid_us: Longs
+    claimed: Flags
+    signed: Flags
     kind: Raw
     entry_reason: Texts
     event_id_start: Longs
@@ -73,25 +85,37 @@ class Envelopes(NamedTuple):
     schema: Texts
     supersedes: Flags
     encrypted: Flags
+    superseded: Spans
+    request_id: Spans
+    trace_id: Spans
     payload_start: Longs
     payload_end: Longs
 
 
-class _Spans(NamedTuple):
-    """Where a field is that only these rows have."""
+class _Entries(NamedTuple):
+    """What n entries say beside their events, which are `start` to `end`; see `Envelopes`."""
 
-    rows: Longs
+    bad: Flags
+    index: Longs  # type: ignore[assignment]
+    recorded_us: Longs
+    kind: Raw
+    entry_reason: Texts
+    signed: Flags
     start: Longs
     end: Longs
 
 
-def read_envelopes(source: Source, first: int) -> Envelopes:
-    """Read all leaves of the source; the first one is to have the index `first`."""
+def read_envelopes(source: Source, first: int | None) -> Envelopes:
+    """Read all leaves of the source; the first one is to have the index `first`, the others follow.
+
+    With None they may have any.
+    """
     cursor = Cursor(source, source.start, source.end)
     cursor.mark(None, source.end - source.start > MAX_LEAF_BYTES)
     cursor.mark(None, ~cursor.equal(cursor.skip(len(LEAF_PREFIX)), LEAF_PREFIX))
     index = cursor.count()
-    cursor.mark(None, index != first + np.arange(len(index)))
+    if first is not None:
+        cursor.mark(None, index != first + np.arange(len(index)))
     recorded_us = cursor.count()
     cursor.skip(HASH_BYTES)
     branch = cursor.byte()
@@ -99,31 +123,27 @@ def read_envelopes(source: Source, first: int) -> Envelopes:
     kind = (branch >> 1).astype(np.uint8)
     cursor.skip(HASH_BYTES, cursor.optional())
     rows = cursor.optional()
-    topic = _Spans(rows, *cursor.sized(MAX_TOPIC_BYTES, rows))
+    topic = Spans(rows, *cursor.sized(MAX_TOPIC_BYTES, rows))
     partition, offset, next_offset = (cursor.count(rows) for _ in range(3))
     cursor.mark(rows, (partition > MAX_INT32) | (next_offset <= offset))
     rows = cursor.optional()
-    reason = _Spans(rows, *cursor.sized(MAX_REASON_BYTES, rows))
+    reason = Spans(rows, *cursor.sized(MAX_REASON_BYTES, rows))
     rows = cursor.optional()
     start, end = cursor.sized(SIGNATURE_BYTES, rows)
     cursor.mark(rows, end - start != SIGNATURE_BYTES)
+    signed = _flags(len(index), rows)
     start, end = cursor.sized(MAX_EVENT_IN_LEAF_BYTES)
     bad = ~cursor.finish()
     for spans in (topic, reason):
         _refuse_non_texts(source, spans, bad)
     entry_reason = _coded(source, reason, bad)
-    return _read_events(source, bad, recorded_us, kind, entry_reason, start, end)
+    return _read_events(
+        source, _Entries(bad, index, recorded_us, kind, entry_reason, signed, start, end)
+    )
 
 
-def _read_events(
-    source: Source,
-    bad: Flags,
-    recorded_us: Longs,
-    kind: Raw,
-    entry_reason: Texts,
-    start: Longs,
-    end: Longs,
-) -> Envelopes:
+def _read_events(source: Source, entries: _Entries) -> Envelopes:
+    bad, _, recorded_us, kind, entry_reason, _, start, end = entries
     # What is quarantined may be anything: it is no event here, and its bytes are not looked at.
     has_event = ~bad & (kind != Kind.QUARANTINED)
     rows = np.flatnonzero(has_event)
@@ -131,24 +151,24 @@ def _read_events(
     cursor.mark(None, end[rows] - start[rows] > MAX_EVENT_BYTES)
     cursor.mark(None, ~cursor.equal(cursor.skip(len(EVENT_PREFIX)), EVENT_PREFIX))
     all_rows = np.arange(len(rows))
-    event_id = _Spans(all_rows, *cursor.sized(MAX_EVENT_ID_BYTES))
-    type_ = _Spans(all_rows, *cursor.sized(MAX_TYPE_BYTES))
-    sender = _Spans(all_rows, *cursor.sized(MAX_SOURCE_BYTES))
+    event_id = Spans(all_rows, *cursor.sized(MAX_EVENT_ID_BYTES))
+    type_ = Spans(all_rows, *cursor.sized(MAX_TYPE_BYTES))
+    sender = Spans(all_rows, *cursor.sized(MAX_SOURCE_BYTES))
     for spans in (event_id, sender):
         cursor.mark(None, spans.start == spans.end)
     entity_type = _optional(cursor, MAX_TYPE_BYTES)
     entity_key = _optional(cursor, MAX_KEY_BYTES)
-    valid_us = _read_valid_times(cursor, recorded_us[rows])
+    valid_us, claimed = _read_valid_times(cursor, recorded_us[rows])
     actor, reason, transaction_id = (_optional(cursor, MAX_TEXT_BYTES) for _ in range(3))
     supersedes = _optional(cursor, MAX_EVENT_ID_BYTES)
     others = [_optional(cursor, MAX_TEXT_BYTES) for _ in ("request_id", "trace_id")]
     some = cursor.optional()
     at = cursor.skip(HASH_BYTES, some)
-    schema = _Spans(some, at, at + HASH_BYTES)
+    schema = Spans(some, at, at + HASH_BYTES)
     payload_start, payload_end = cursor.sized(MAX_EVENT_BYTES)
     others.append(_optional(cursor, MAX_KEY_BYTES))  # subject
     some = cursor.optional()
-    key_id = _Spans(some, *cursor.sized(MAX_KEY_ID_BYTES, some))
+    key_id = Spans(some, *cursor.sized(MAX_KEY_ID_BYTES, some))
     cursor.mark(some, key_id.start == key_id.end)
     cursor.sized(MAX_NONCE_BYTES, some)
     encrypted = some
@@ -170,14 +190,20 @@ def _read_events(
     spread = [_spread(texts, rows, len(bad)) for texts in coded]
     return Envelopes(
         bad=bad,
+        index=entries.index,
         recorded_us=recorded_us,
         valid_us=_put(recorded_us, rows, valid_us),
+        claimed=_flags(len(bad), rows[claimed]),
+        signed=entries.signed,
         kind=kind,
         entry_reason=entry_reason,
         event_id_start=_put(start, rows, event_id.start),
         event_id_end=_put(start, rows, event_id.end),
         supersedes=_flags(len(bad), rows[supersedes.rows]),
         encrypted=_flags(len(bad), rows[encrypted]),
+        superseded=supersedes._replace(rows=rows[supersedes.rows]),
+        request_id=others[0]._replace(rows=rows[others[0].rows]),
+        trace_id=others[1]._replace(rows=rows[others[1].rows]),
         payload_start=_put(start, rows, payload_start),
         payload_end=_put(start, rows, payload_end),
         **dict(zip(_TEXTS, spread, strict=True)),
@@ -190,19 +216,19 @@ _TEXTS = (
 )
 
 
-def _read_valid_times(cursor: Cursor, recorded_us: Longs) -> Longs:
-    """The claimed times; the recorded one where none is claimed."""
+def _read_valid_times(cursor: Cursor, recorded_us: Longs) -> tuple[Longs, Longs]:
+    """(the claimed times, the recorded one where none is claimed; the rows that claim one)."""
     some = cursor.optional()
     claimed_us = cursor.long(some)
     cursor.mark(some, (claimed_us < MIN_TIME_US) | (claimed_us > MAX_TIME_US))
     valid_us = recorded_us.copy()
     valid_us[some] = claimed_us
-    return valid_us
+    return valid_us, some
 
 
-def _optional(cursor: Cursor, most: int) -> _Spans:
+def _optional(cursor: Cursor, most: int) -> Spans:
     rows = cursor.optional()
-    return _Spans(rows, *cursor.sized(most, rows))
+    return Spans(rows, *cursor.sized(most, rows))
 
 
 def _put(base: Longs, rows: Longs, values: Longs) -> Longs:
@@ -217,21 +243,21 @@ def _flags(count: int, rows: Longs) -> Flags:
     return flags
 
 
-def _good(spans: _Spans, bad: Flags) -> _Spans:
+def _good(spans: Spans, bad: Flags) -> Spans:
     """Without those of bad rows, whose positions are anything."""
     keep = ~bad[spans.rows]
     if keep.all():
         return spans
-    return _Spans(spans.rows[keep], spans.start[keep], spans.end[keep])
+    return Spans(spans.rows[keep], spans.start[keep], spans.end[keep])
 
 
-def _refuse_non_texts(source: Source, spans: _Spans, bad: Flags) -> None:
+def _refuse_non_texts(source: Source, spans: Spans, bad: Flags) -> None:
     spans = _good(spans, bad)
     if len(spans.rows):
         bad[spans.rows[not_utf8(source.spans(spans.start, spans.end))]] = True
 
 
-def _coded(source: Source, spans: _Spans, bad: Flags) -> Texts:
+def _coded(source: Source, spans: Spans, bad: Flags) -> Texts:
     spans = _good(spans, bad)
     encoded = source.spans(spans.start, spans.end).dictionary_encode()
     codes = np.full(len(bad), NO_CODE, dtype=np.int32)

@@ -9,14 +9,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from audit.replay.columnar.column import ABSENT, Column, Piece, column_of_values, combine
+from audit.replay.columnar.column import (
+    ABSENT,
+    Column,
+    Piece,
+    column_of_values,
+    combine,
+    nothing,
+)
 from audit.replay.columnar.parts import Codes, KeyBook
 from audit.replay.columnar.pool import Objects
-from audit.replay.columnar.scatter import Ints
+from audit.replay.columnar.scatter import Ints, Moves, moves, ranked_below
 from audit.replay.columnar.snapshots import MIN_EVENTS, Kept, Snapshots, texts
 from audit.replay.columnar.source import PartSource
 from audit.replay.columnar.state import empty_state
@@ -67,7 +73,7 @@ class FastReplay:
             return None
         if self.source.must_be_plain(steps.entity_type, steps.cut):
             return None
-        ranks = self._ranks_of(steps.entity_type, tuple(sizes))
+        ranks = self.ranks_of(steps.entity_type, tuple(sizes))
         folds = {}
         for log, size in sizes.items():
             found = self._fold(steps.entity_type, log, size, ranks.of[log], valid_at_us)
@@ -107,7 +113,8 @@ class FastReplay:
             return None
         return LogFold(kept, Tail(kept.state, kept.finder, spans, rank, valid_at_us), book)
 
-    def _ranks_of(self, entity_type: str, logs: tuple[int, ...]) -> Ranks:
+    def ranks_of(self, entity_type: str, logs: tuple[int, ...]) -> Ranks:
+        """The places of a dataset's keys in byte order, over these logs."""
         books = tuple(self.source.key_book(log, entity_type) for log in logs)
         known = self._ranks.get(entity_type)
         if known is not None and tuple(map(id, known.books)) == tuple(map(id, books)):
@@ -253,9 +260,14 @@ class FastDataset:
         self._taken: list[Ints | None] = []
         self._places: list[Ints | None] = []
         self._care_places = np.empty(0, np.intp)
+        self._moves: Moves | None = None
         if len(self._folds) == 1 and not any(careful.values()):
             self._taken, self._places = [None], [None]
             self._count = len(self._folds[0].tail.codes)
+            return
+        if len(self._folds) == 1 and len(self._folds[0].tail.codes):
+            (codes,) = careful.values()
+            self._arrange_one(np.array(codes, np.int32))
             return
         ranks = []
         for one, rank, codes in zip(self._folds, self._ranks, careful.values(), strict=True):
@@ -273,6 +285,17 @@ class FastDataset:
         self._places = [*pieces[:-1]]
         self._care_places = pieces[-1]
         self._count = len(order)
+
+    def _arrange_one(self, careful: Codes) -> None:
+        """The same for one log: nearly all rows stay, so that only the others are looked for."""
+        held, rank = self._folds[0].tail.codes, self._ranks[0]
+        careful = careful[np.argsort(rank[careful])]
+        at = np.minimum(ranked_below(rank, held, rank[careful]), len(held) - 1)
+        gone = at[held[at] == careful]
+        before = ranked_below(rank, held, np.array(self._care_ranks, np.int32))
+        self._moves = moves(len(held), gone, before)
+        self._care_places = self._moves.new_at
+        self._count = len(self._moves.source)
 
     def __len__(self) -> int:
         """How many rows there are."""
@@ -293,21 +316,28 @@ class FastDataset:
         made = self._made.get(name)
         if made is not None:
             return made
-        pieces = []
-        for one, taken, places in zip(self._folds, self._taken, self._places, strict=True):
-            column = one.tail.column(name)
-            pieces.append(Piece(places, column if taken is None else column.take(taken)))
+        if self._moves is not None:
+            own = self._folds[0].tail.column(name).take(self._moves.source)
+            pieces = [Piece(None, own), Piece(self._care_places, nothing(len(self._care_rows)))]
+        else:
+            pieces = []
+            for one, taken, places in zip(self._folds, self._taken, self._places, strict=True):
+                column = one.tail.column(name)
+                pieces.append(Piece(places, column if taken is None else column.take(taken)))
         if len(self._care_rows):
             cells = [row.get(name, _MISSING) for row in self._care_rows]
             pieces.append(Piece(self._care_places, column_of_values(cells, _MISSING)))
-        made = self._made[name] = combine(self._count, pieces)
+        made = self._made[name] = combine(self._count, pieces, self._moves is not None)
         return made
 
     def keys(self) -> Objects:
         """The keys as texts, in byte order; n of them. Not to be changed."""
         if self._keys is None:
-            made = [_keys_of(one) for one in self._folds]
-            if len(made) == 1 and self._places[0] is None:
+            made = [keys_of(one) for one in self._folds]
+            if self._moves is not None:
+                self._keys = made[0].take(self._moves.source)
+                self._keys[self._care_places] = self._care_keys
+            elif len(made) == 1 and self._places[0] is None:
                 self._keys = made[0]
             else:
                 self._keys = np.empty(self._count, np.object_)
@@ -348,20 +378,20 @@ class FastDataset:
         """The rows as an Arrow table, see `audit.replay.columnar.frames.table_of`."""
         from audit.replay.columnar.frames import table_of
 
-        return table_of(self.keys(), [(name, self.column(name)) for name in self.columns])
+        columns = [(name, self.column(name)) for name in self.columns]
+        # The table may hold the arrays themselves: a later frame must not be made of them.
+        self._made = {}
+        return table_of(self.keys(), columns)
 
 
-def _keys_of(one: LogFold) -> Objects:
+def keys_of(one: LogFold) -> Objects:
     """The keys of a log's rows; what the snapshot's rows are called is known already."""
     tail, book = one.tail, one.book.keys
     if not len(one.kept.state.codes):
         return texts(book, tail.codes)
-    kept, at = tail.kept
-    if kept is None or at is None:
+    moved = tail.moves
+    if moved is None:
         return one.kept.keys(book)
-    keys = np.empty(len(tail.codes), np.object_)
-    keys[at] = one.kept.keys(book)[kept]
-    new: npt.NDArray[np.bool_] = np.ones(len(keys), np.bool_)
-    new[at] = False
-    keys[new] = texts(book, tail.codes[new])
+    keys: Objects = one.kept.keys(book).take(moved.source)
+    keys[moved.new_at] = texts(book, tail.codes[moved.new_at])
     return keys

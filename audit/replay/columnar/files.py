@@ -7,9 +7,12 @@ in it is looked at: whatever is wrong is `Broken`.
 """
 
 import json
+import mmap
 import os
 import secrets
+import stat
 from collections.abc import Mapping
+from errno import EINVAL, ENOENT
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,14 +85,39 @@ def write_bytes(folder: Path, name: str, data: "bytes | memoryview") -> None:
         raise CannotKeep(f"the read model cannot be written to {folder}: {reason}") from None
 
 
+def open_regular(path: Path) -> int:
+    """Open a file to be read; a file descriptor. Raises OSError, also for what is no file.
+
+    What stands in a folder may be a pipe or a device by now: to open one must not wait.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError:  # a path that cannot be, as one with a zero byte
+        raise FileNotFoundError(ENOENT, os.strerror(ENOENT)) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(EINVAL, "no regular file")
+    return descriptor
+
+
+def _mapped(path: Path, size_bytes: int) -> "pa.Buffer | None":
+    """The bytes of a file, mapped into memory; None when it is not as long as it is to be."""
+    descriptor = open_regular(path)
+    try:
+        if os.fstat(descriptor).st_size != size_bytes or not size_bytes:
+            return None
+        return pa.py_buffer(mmap.mmap(descriptor, size_bytes, access=mmap.ACCESS_READ))
+    finally:
+        os.close(descriptor)
+
+
 def read_arrays(folder: Path, digest: Digest) -> Content:
     """Map a file into memory. Raises Broken when it is not what it is to be."""
     try:
-        with pa.memory_map(str(folder / digest.name)) as mapped:
-            data = mapped.read_buffer()
-    except (OSError, pa.ArrowException) as error:
+        data = _mapped(folder / digest.name, digest.size_bytes)
+    except (OSError, ValueError, OverflowError) as error:
         raise Broken(f"{digest.name} cannot be read ({_reason(error)})") from None
-    if data.size != digest.size_bytes or sha256(data).hexdigest() != digest.sha256:
+    if data is None or sha256(data).hexdigest() != digest.sha256:
         raise Broken(f"{digest.name} holds other bytes than were written")
     try:
         with pa.ipc.open_file(data) as file:
@@ -100,7 +128,9 @@ def read_arrays(folder: Path, digest: Digest) -> Content:
         for array in arrays.values():
             # Of a forged file, too, no array leads out of its own bytes.
             array.validate(full=True)
-    except (pa.ArrowException, KeyError, IndexError, ValueError, AttributeError, OSError):
+    except (pa.ArrowException, LookupError, ValueError, TypeError, AttributeError, OSError):
+        raise Broken(f"{digest.name} is not built as a file of the read model") from None
+    except (RecursionError, MemoryError):  # of a forged file alone
         raise Broken(f"{digest.name} is not built as a file of the read model") from None
     if not isinstance(about, dict):
         raise Broken(f"{digest.name} is not built as a file of the read model")
@@ -108,6 +138,6 @@ def read_arrays(folder: Path, digest: Digest) -> Content:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno is not None:
-        return os.strerror(error.errno)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return type(error).__name__

@@ -18,14 +18,18 @@ from audit.replay.columnar.manifest import Manifest, is_ours, read_manifest, wri
 
 LOCK = "lock"
 WAIT_S = 0.05
+STALLED_S = 120.0
+"""A writer in whose folder nothing changes for so long is not waited for: it may be stopped."""
+PRIVATE = 0o700
 
 
 class LogFolder:
     """One log's folder. It is made when it is first written to."""
 
-    def __init__(self, root: Path, log: int) -> None:
-        """Nothing is read yet."""
+    def __init__(self, root: Path, log: int, mode: int = PRIVATE) -> None:
+        """Nothing is read yet. `mode`: who may look into it; see `place.folder_mode`."""
         self.path = root / f"log-{log}"
+        self._mode = mode
 
     def read(self) -> Manifest | None:
         """Its manifest; None where nothing is kept. Raises Broken."""
@@ -44,27 +48,38 @@ class LogFolder:
         Raises CannotKeep when the folder cannot be written to at all.
         """
         until = time.monotonic() + wait_s
+        changed, patience = self._changed_ns(), time.monotonic() + STALLED_S
         descriptor = self._open_lock()
         try:
             while not self._try_lock(descriptor):
-                if time.monotonic() >= until:
+                if self._changed_ns() != changed:
+                    changed, patience = self._changed_ns(), time.monotonic() + STALLED_S
+                if time.monotonic() >= min(until, patience):
                     yield False
                     return
                 time.sleep(WAIT_S)
                 # Whoever dropped the folder took the lock's file with it: a lock on that is none.
                 if not self._is_there(descriptor):
+                    fresh = self._open_lock()
                     os.close(descriptor)
-                    descriptor = self._open_lock()
+                    descriptor = fresh
             yield True
         finally:
             os.close(descriptor)
 
+    def _changed_ns(self) -> int | None:
+        """When a file was last made or renamed in the folder."""
+        try:
+            return os.stat(self.path).st_mtime_ns
+        except OSError:
+            return None
+
     def _open_lock(self) -> int:
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(self._mode, parents=True, exist_ok=True)
             return os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
+        except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
+            reason = getattr(error, "strerror", None) or type(error).__name__
             raise CannotKeep(f"the read model cannot be kept in {self.path}: {reason}") from None
 
     def _try_lock(self, descriptor: int) -> bool:

@@ -40,6 +40,9 @@ def frame_of(
     It takes over what it is given, but for arrays that may not be written. (Nobody can change an
     index, so that the keys may be another frame's, too.)
     """
+    # Other frames may have the same keys.
+    keys = keys.view()
+    keys.flags.writeable = False
     named = _named(columns)
     return frame_of_arrays(keys, {name: _array(c) for name, c in named}, citation)
 
@@ -58,15 +61,15 @@ def _array(column: Column) -> "ExtensionArray | np.ndarray[Any, Any]":
     mask = column.state != VALUE
     # What may not be written belongs to a snapshot.
     data = column.data if column.data.flags.writeable else column.data.copy()
+    if kind is Kind.TIME:
+        return array_of_times(data, mask)
     if mask.any():
         data[mask] = 0
     if kind is Kind.INT:
         return pd.arrays.IntegerArray(data, mask)
     if kind is Kind.DOUBLE:
         return pd.arrays.FloatingArray(data, mask)
-    if kind is Kind.BOOL:
-        return pd.arrays.BooleanArray(data, mask)
-    return array_of_times(data, mask)
+    return pd.arrays.BooleanArray(data, mask)
 
 
 def _is_typed(column: Column) -> bool:

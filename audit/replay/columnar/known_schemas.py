@@ -5,6 +5,7 @@ holds does not depend on the cut it is read for.
 """
 
 from audit.errors import InvalidInput
+from audit.event.avrotype import AvroType
 from audit.event.book import SchemaBook
 from audit.event.canonical import builtin, schema_hash
 from audit.event.envelope import Event
@@ -52,6 +53,11 @@ class KnownSchemas:
     def first(self, name: bytes) -> int | None:
         """The index at which it was recorded first; None where it was not."""
         return self._first.get(name)
+
+    def declared_row(self, name: bytes) -> AvroType | None:
+        """The rows of a declared dataset, where that is the schema of its changes."""
+        found = self._book.get(name)
+        return None if found is None else found.row
 
     def decode(self, index: int, type_: str, schema: bytes | None, payload: bytes) -> Change | None:
         """The change in a payload that is not encrypted; None where it cannot be read."""

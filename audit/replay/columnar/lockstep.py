@@ -120,8 +120,8 @@ class Cursor:
         else:
             self.bad[rows[which]] = True
 
-    def skip(self, count: int, rows: Longs | None = None) -> Longs:
-        """Go over so many bytes; gives where they begin."""
+    def skip(self, count: int | Longs, rows: Longs | None = None) -> Longs:
+        """Go over so many bytes, 0 or more; gives where they begin."""
         at = self._at(rows)
         self._move(rows, at + count)
         return at

@@ -45,6 +45,10 @@ class LogModel:
         self._origin = info.origin
         self._say = say
         self._books: dict[str, KeyBook] = {}
+        self.epoch = 0
+        # The log's head when it was last read: (size, root hash), and the size last looked at.
+        self._head: tuple[int, str | None] = (0, None)
+        self._looked_at = 0
         if folder is not None:
             self._use(self._checked(folder))
 
@@ -118,6 +122,29 @@ class LogModel:
                 for piece in on_disk(self.folder.path, self.log, manifest.pieces)
             ]
         self.tail = []
+        last = manifest.pieces[-1:]
+        self._head = (last[0].stop, last[0].root) if last else (0, None)
+
+    def is_of_its_log(self) -> bool:
+        """False when the log is no longer the one that was read: put back to an older state, or
+        replaced, under a process that goes on. Looked at whenever its size has changed.
+        """
+        size = self._reader.size(self.log)
+        if size == self._looked_at:
+            return True
+        head, root = self._head
+        if size < head or (head and self.root(head) != root):
+            return False
+        self._looked_at = size
+        return True
+
+    def begin_anew(self) -> None:
+        """Forget all that was read, and use what is on disk as far as it fits the log."""
+        self._say(f"log {self.log} is another than before: its read model is built again")
+        self.epoch += 1
+        self._books = {}
+        self._looked_at = self._reader.size(self.log)
+        self._use(self._checked(self.folder) if self.folder else Manifest(self.log, self._origin))
 
     def _checked(self, folder: LogFolder) -> Manifest:
         """The manifest, without what is not of this log as it is now."""
@@ -167,6 +194,7 @@ class LogModel:
         for piece, full in build(self._reader, self.log, start, size, below, progress):
             made.append(InMemory(piece, full))
         self.tail = [*kept, *made]
+        self._head = self.stop, self.root(self.stop)
 
     # To disk
 
@@ -264,6 +292,7 @@ class LogModel:
             stop = self.sealed_stop
             self._use(self.manifest.up_to(count))
             self._books = {}
+            self.epoch += 1
             self._rebuild(stop)
             return
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from audit.replay.columnar.files import Broken, Digest, write_bytes
+from audit.replay.columnar.files import Broken, Digest, open_regular, write_bytes
 
 FORMAT = 1
 """Raised when a file says something else than before: older ones are dropped and built anew."""
@@ -126,7 +126,7 @@ def _plain(value: Any) -> Any:
 def read_manifest(folder: Path) -> Manifest | None:
     """The manifest in a folder; None without one. Raises Broken."""
     try:
-        with open(folder / MANIFEST, "rb") as file:
+        with open(open_regular(folder / MANIFEST), "rb") as file:
             data = file.read(MAX_MANIFEST_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -16,7 +16,7 @@ import pyarrow as pa
 from audit.errors import StoreCorrupt
 from audit.replay.columnar.building import Progress
 from audit.replay.columnar.files import Broken, CannotKeep, read_arrays, write_arrays
-from audit.replay.columnar.folder import LogFolder
+from audit.replay.columnar.folder import PRIVATE, LogFolder
 from audit.replay.columnar.logmodel import LogModel
 from audit.replay.columnar.manifest import SnapshotEntry
 from audit.replay.columnar.parts import DatasetPart, EventsPart, KeyBook
@@ -52,15 +52,21 @@ class ReadModel:
     """
 
     def __init__(
-        self, reader: Reader, folder: Path | None, progress: Progress | None = None
+        self,
+        reader: Reader,
+        folder: Path | None,
+        progress: Progress | None = None,
+        mode: int = PRIVATE,
     ) -> None:
         """Use `open_read_model`."""
         self.folder = folder
+        self._mode = mode
         self.notes: list[str] = []
         self.progress = progress
         self._reader = reader
         self._logs: dict[int, LogModel] = {}
         self._given: dict[int, int] = {}
+        self._epochs_before = 0
         self._lock = RLock()
         self._keeps = folder is not None
 
@@ -76,9 +82,17 @@ class ReadModel:
         if found is None:
             for info in self._reader.logs():
                 if info.log == log:
-                    folder = None if self.folder is None else LogFolder(self.folder, log)
-                    found = self._logs[log] = LogModel(self._reader, info, folder, self._say)
+                    own = None
+                    if self.folder is not None:
+                        own = LogFolder(self.folder, log, self._mode)
+                    found = self._logs[log] = LogModel(self._reader, info, own, self._say)
         return found
+
+    @property
+    def epoch(self) -> int:
+        """Another number once something that was given before holds no longer."""
+        with self._lock:
+            return self._epochs_before + sum(model.epoch for model in self._logs.values())
 
     # How far it goes
 
@@ -105,6 +119,9 @@ class ReadModel:
             return 0 if model is None else model.sealed_stop
 
     def _ensure(self, model: LogModel, size: int) -> None:
+        if not model.is_of_its_log():
+            self._given.pop(model.log, None)
+            model.begin_anew()
         # What was given once must be there again, even if its files are gone since.
         size = max(size, self._given.get(model.log, 0))
         if size <= model.stop:
@@ -113,7 +130,11 @@ class ReadModel:
         if self._keeps and size - model.sealed_stop > MAX_TAIL_ENTRIES:
             try:
                 if not model.seal(size, self.progress):
-                    self._say(f"another process builds the read model of log {model.log} for long")
+                    self._say(
+                        f"another process builds the read model of log {model.log} for long; "
+                        "here it is kept in memory"
+                    )
+                    self._keeps = False
             except CannotKeep as error:
                 self._say(f"{error}; it is kept in memory")
                 self._keeps = False
@@ -217,6 +238,7 @@ class ReadModel:
         # Whoever damages files as fast as they are written gets an answer without them.
         self._say(f"the read model of log {model.log} is damaged again and again; it is left alone")
         self._keeps = False
+        self._epochs_before += model.epoch + 1
         self._logs[model.log] = model.without_folder()
         return ask(self._logs[model.log])
 
@@ -309,6 +331,7 @@ class ReadModel:
                     if not mine:
                         raise CannotKeep("another process builds the read model now; try again")
                     own.drop()
+            self._epochs_before = self.epoch + 1
             self._logs = {}
             try:
                 folder.rmdir()
@@ -317,11 +340,11 @@ class ReadModel:
 
 
 def open_read_model(
-    reader: Reader, folder: Path | None, progress: Progress | None = None
+    reader: Reader, folder: Path | None, progress: Progress | None = None, mode: int = PRIVATE
 ) -> ReadModel:
     """The read model of a ledger, kept in a folder; without one, in this process's memory alone.
 
     Nothing is read or built before it is asked for, and no folder is made. The reader stays the
-    caller's to close; it is used as long as the model is.
+    caller's to close; it is used as long as the model is. `mode`: of the folders that are made.
     """
-    return ReadModel(reader, folder, progress)
+    return ReadModel(reader, folder, progress, mode)

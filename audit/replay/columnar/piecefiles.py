@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from audit.replay.columnar.cellvalues import SPELLED, TIME_TYPE
+from audit.replay.columnar.checked import are_texts, are_values, is_count, is_text
+from audit.replay.columnar.checked import within as _within
 from audit.replay.columnar.files import Broken, Content, Digest, read_arrays, write_arrays
 from audit.replay.columnar.gathering import TEXT_COLUMNS
 from audit.replay.columnar.keybook import KEY_TYPE
@@ -79,9 +81,10 @@ def read_events(folder: Path, digest: Digest, log: int, start: int, stop: int) -
         valid_us = _numbers(content, "valid_us", np.int64, count)
     coded = []
     for name in TEXT_COLUMNS:
-        texts = content.arrays[f"texts.{name}"]
+        texts: Any = content.arrays.get(f"texts.{name}")
+        _check(digest, texts is not None)
         codes = _numbers(content, f"codes.{name}", None, count).astype(np.int32)
-        _check(digest, texts.type == pa.large_binary() and not texts.null_count)
+        _check(digest, texts.type == pa.large_binary() and are_texts(texts))
         _check(digest, _within(codes, -1, len(texts)))
         coded.append(Coded(codes, Texts(texts)))
     sort = _numbers(content, "sort", np.uint8, count)
@@ -162,20 +165,21 @@ def _fields(content: Content, digest: Digest, count: int) -> dict[str, Cells]:
     everywhere = np.arange(count, dtype=np.uint32)
     for number, name in enumerate(names or ()):
         values: Any = content.arrays.get(f"values.{number}")
-        _check(digest, isinstance(name, str) and values is not None)
-
+        _check(digest, is_text(name) and values is not None)
         at = everywhere
         if f"at.{number}" in content.arrays:
             at = _numbers(content, f"at.{number}", np.uint32, None)
         _check(digest, len(at) == len(values) and _is_rising(at, count))
-        _check(digest, _is_value_type(values.type))
+        _check(digest, _is_value_type(values.type) and are_values(values))
         fields[name] = Cells(at, values)
     return fields
 
 
 def _first(about: Mapping[str, Any], digest: Digest) -> dict[str, int]:
     first = about.get("first")
-    _check(digest, isinstance(first, dict) and all(type(at) is int for at in first.values()))
+    _check(digest, isinstance(first, dict))
+    for name, at in (first or {}).items():
+        _check(digest, is_text(name) and is_count(at))
     return first or {}
 
 
@@ -200,8 +204,8 @@ def write_keys(folder: Path, name: str, start: int, stop: int, keys: "pa.Array")
 def read_keys(folder: Path, digest: Digest, count: int) -> "pa.Array":
     """What `write_keys` kept. Raises Broken."""
     keys = read_arrays(folder, digest).arrays.get("keys")
-    _check(digest, keys is not None and keys.type == KEY_TYPE and not keys.null_count)
-    _check(digest, keys is not None and len(keys) == count)
+    _check(digest, keys is not None and keys.type == KEY_TYPE and len(keys) == count)
+    _check(digest, are_texts(keys))
     return keys
 
 
@@ -235,10 +239,6 @@ def _is_rising(numbers: Any, below: int) -> bool:
     if not len(numbers):
         return True
     return bool((numbers[1:] > numbers[:-1]).all()) and int(numbers[-1]) < below
-
-
-def _within(codes: Any, least: int, below: int) -> bool:
-    return not len(codes) or (int(codes.min()) >= least and int(codes.max()) < below)
 
 
 def _check(digest: Digest, right: bool) -> None:

@@ -12,6 +12,18 @@ CACHE_VARIABLE = "XDG_CACHE_HOME"
 CACHE_FOLDER = Path("attestory") / "readmodel"
 
 
+def folder_mode(store_file: Path | None) -> int:
+    """The mode of a read model's folders: whoever may read the store's file may read them.
+
+    A read model says all that the store says. Of a database server it is its user's alone.
+    """
+    try:
+        mode = 0 if store_file is None else store_file.stat().st_mode
+    except OSError:
+        mode = 0
+    return 0o700 | (0o050 if mode & 0o040 else 0) | (0o005 if mode & 0o004 else 0)
+
+
 def read_model_folder(address: str, store_file: Path | None) -> Path | None:
     """The folder for the read model of one ledger; None when nothing is to be kept.
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from audit.errors import InvalidInput, StoreCorrupt
 from audit.event.fields import decode_value
 from audit.event.values import Value
 from audit.replay.columnar.scatter import Ints
@@ -101,4 +102,10 @@ def _objects(kind: Kind, values: "pa.Array") -> Objects:
 
 
 def _decoded(spelled: bytes) -> Value:
-    return decode_value(spelled, 0)[0]
+    try:
+        return decode_value(spelled, 0)[0]
+    except InvalidInput:
+        # Looked at here alone: to decode them all when a file is opened would cost seconds.
+        raise StoreCorrupt(
+            "the read model holds a value that is none: somebody wrote to it; delete its folder"
+        ) from None

@@ -10,13 +10,15 @@ import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from audit.errors import Unavailable
-from audit.replay.columnar.column import DTYPES, Column
-from audit.replay.columnar.parts import Codes
+from audit.replay.columnar.checked import are_times, are_values, is_count, is_text, within
+from audit.replay.columnar.column import ABSENT, DTYPES, VALUE, Column
+from audit.replay.columnar.parts import Codes, KeyBook
 from audit.replay.columnar.pool import POOLED, Kind, Objects, Pool
 from audit.replay.columnar.source import PartSource
 from audit.replay.columnar.state import Finder, LogState, Told, empty_state
@@ -63,6 +65,7 @@ class Snapshots:
         """None is read yet."""
         self._source = source
         self._min_events = min_events
+        self._epoch = source.epoch
         self._held: OrderedDict[tuple[int, str, int], Kept] = OrderedDict()
 
     def __len__(self) -> int:
@@ -71,6 +74,9 @@ class Snapshots:
 
     def newest(self, log: int, entity_type: str, size: int) -> Kept:
         """The one at the largest size up to `size`; at size 0 there is always one."""
+        if self._epoch != self._source.epoch:
+            self._epoch = self._source.epoch
+            self._held.clear()
         sizes = {name[2] for name in self._held if name[:2] == (log, entity_type)}
         sizes.update(self._source.snapshot_sizes(log, entity_type))
         for found in sorted((s for s in sizes if 0 < s <= size), reverse=True):
@@ -101,7 +107,8 @@ class Snapshots:
         kept = self._held.get(name)
         if kept is None:
             arrays = self._source.read_snapshot(log, entity_type, size)
-            state = None if arrays is None else from_arrays(log, size, arrays)
+            book = self._source.key_book(log, entity_type)
+            state = None if arrays is None else from_arrays(log, size, arrays, book)
             if state is None:
                 return None
             kept = Kept(state, True)
@@ -160,44 +167,66 @@ def to_arrays(state: LogState) -> dict[str, "pa.Array"]:
     return arrays
 
 
-def from_arrays(log: int, size: int, arrays: Mapping[str, "pa.Array"]) -> LogState | None:
-    """The snapshot in named arrays; None where they are not what `to_arrays` makes."""
+def from_arrays(
+    log: int, size: int, arrays: Mapping[str, "pa.Array"], book: KeyBook
+) -> LogState | None:
+    """The snapshot in named arrays; None where they are not what `to_arrays` makes.
+
+    `book`: the keys that its codes stand for.
+    """
     try:
         about = json.loads(arrays["about"][0].as_py())
-        if about["format"] != FORMAT:
-            return None
-        told = Told(
-            int(about["events"]),
-            int(about["keys"]),
-            frozenset(about["fields"]),
-            frozenset(about["careful"]),
-            tuple(about["unread"]),
-            bool(about["plain"]),
-            int(about["valid_to_us"]),
-            bool(about["in_order"]),
-        )
+        told = _told(about, size)
         codes = arrays["codes"].to_numpy()
+        rank = np.empty(len(book.order), np.int32)
+        rank[book.order] = np.arange(len(rank), dtype=np.int32)
+        _require(codes.dtype == np.int32 and told.keys <= len(rank))
+        _require(within(codes, 0, told.keys) and bool((np.diff(rank[codes]) > 0).all()))
         columns = {}
         for number, (name, kind) in enumerate(about["columns"]):
-            columns[name] = _column(arrays, number, Kind(kind))
-            if len(columns[name].state) != len(codes) or len(columns[name].data) != len(codes):
-                return None
-    except (KeyError, ValueError, TypeError, IndexError, pa.ArrowException):
+            _require(name in told.fields)
+            columns[name] = _column(arrays, number, Kind(kind), len(codes))
+    except (LookupError, ValueError, TypeError, RecursionError, pa.ArrowException):
         return None
     return LogState(log, size, told, codes, columns)
 
 
-def _column(arrays: Mapping[str, "pa.Array"], number: int, kind: Kind) -> Column:
+def _told(about: dict[str, Any], size: int) -> Told:
+    """What a snapshot tells beside its rows. Raises ValueError, KeyError, TypeError."""
+    events, keys, valid_to_us = about["events"], about["keys"], about["valid_to_us"]
+    fields, careful, unread = about["fields"], about["careful"], about["unread"]
+    plain, in_order = about["plain"], about["in_order"]
+    _require(about["format"] == FORMAT and type(plain) is bool and type(in_order) is bool)
+    _require(is_count(events) and is_count(keys) and type(valid_to_us) is int)
+    _require(all(map(is_text, fields)))
+    _require(all(is_count(code) and code < keys for code in careful))
+    _require(all(is_count(index) and index < size for index in unread))
+    told = frozenset(fields), frozenset(careful), tuple(unread)
+    return Told(events, keys, *told, plain, valid_to_us, in_order)
+
+
+def _column(arrays: Mapping[str, "pa.Array"], number: int, kind: Kind, count: int) -> Column:
     data = arrays[f"data{number}"].to_numpy()
-    if kind is Kind.BOOL:
-        data = data.view(np.bool_)
-    if data.dtype != DTYPES[kind]:
-        raise ValueError(f"data of {kind.name} in {data.dtype}")
     state = arrays[f"state{number}"].to_numpy()
+    _require(len(data) == count and len(state) == count)
+    _require(state.dtype == np.uint8 and within(state, ABSENT, VALUE + 1))
+    there = state == VALUE
+    if kind is Kind.BOOL:
+        _require(data.dtype == np.uint8 and within(data, 0, 2))
+        data = data.view(np.bool_)
+    _require(data.dtype == DTYPES[kind])
+    if kind is Kind.TIME:
+        _require(are_times(data[there]))
     pool = None
     if kind in POOLED:
         values = arrays[f"pool{number}"]
-        if values.type != POOLED[kind]:
-            raise ValueError(f"a pool of {kind.name} in {values.type}")
+        _require(values.type == POOLED[kind] and not values.null_count and are_values(values))
+        _require(within(data[there], 0, len(values)))
         pool = Pool(kind, [values])
     return Column(kind, data, state, pool)
+
+
+def _require(right: bool) -> None:
+    """The digest fits: nobody but a forger can have written what is refused here."""
+    if not right:
+        raise ValueError

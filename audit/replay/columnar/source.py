@@ -12,6 +12,11 @@ from audit.replay.points import Cut
 class PartSource(Protocol):
     """The read model as the fold sees it. All sizes count entries of one log."""
 
+    @property
+    def epoch(self) -> int:
+        """Another number once something that was given before holds no longer."""
+        ...
+
     def covered(self, log: int) -> int:
         """The size below which `parts` can give everything; 0 for a log that it does not know."""
         ...

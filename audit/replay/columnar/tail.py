@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from audit.replay.columnar.column import Column, Piece, column_of_cells, combine, nothing
 from audit.replay.columnar.parts import NO_CODE, Codes, DatasetPart, Op
-from audit.replay.columnar.scatter import Ints, Ranks, distinct, last_of, merged_places
+from audit.replay.columnar.scatter import Ints, Moves, Ranks, distinct, last_of, moves, ranked_below
 from audit.replay.columnar.state import Finder, LogState, Told
 
 Bools = npt.NDArray[np.bool_]
@@ -136,33 +136,37 @@ class Tail:
         base = self._base.codes
         old_row = finder.rows(self._codes)
         known = old_row >= 0
-        stays = np.full(len(base), self._truncated < 0, np.bool_)
-        stays[old_row[known]] = self._alive[known]
         new = np.flatnonzero(self._alive & ~known)
+        new = new[np.argsort(self._rank[self._codes[new]])]
         self._row = np.full(len(self._codes), -1, np.intp)
-        self._kept: Ints | None = None
-        self._kept_at: Ints | None = None
-        if not len(new) and stays.all():
+        self.moves: Moves | None = None
+        if not len(base):
+            self.codes = self._codes[new]
+            self._row[new] = np.arange(len(new))
+            self._reset_rows = np.empty(0, np.intp)
+            return
+        gone = self._gone(len(base), old_row, known)
+        if not len(new) and not len(gone):
             self.codes = base
             self._row[known] = old_row[known]
         else:
-            self._kept = np.flatnonzero(stays)
-            new = new[np.argsort(self._rank[self._codes[new]])]
-            old_codes, new_codes = base[self._kept], self._codes[new]
-            self._kept_at, new_at = merged_places(self._rank[old_codes], self._rank[new_codes])
-            self.codes = np.empty(len(old_codes) + len(new_codes), np.int32)
-            self.codes[self._kept_at], self.codes[new_at] = old_codes, new_codes
-            moved = np.full(len(base), -1, np.intp)
-            moved[self._kept] = self._kept_at
-            self._row[known] = moved[old_row[known]]
-            self._row[new] = new_at
+            new_codes = self._codes[new]
+            before = ranked_below(self._rank, base, self._rank[new_codes])
+            moved = self.moves = moves(len(base), gone, before)
+            self.codes = base.take(moved.source)
+            self.codes[moved.new_at] = new_codes
+            self._row[known] = old_row[known] + moved.shift[old_row[known]]
+            self._row[new] = moved.new_at
         again = known & self._alive & (self._floor >= 0)
         self._reset_rows = self._row[again]
 
-    @property
-    def kept(self) -> tuple[Ints | None, Ints | None]:
-        """The rows of the base that stay, and where they stand now; None where nothing moved."""
-        return self._kept, self._kept_at
+    def _gone(self, count: int, old_row: Ints, known: Bools) -> Ints:
+        """The rows of the base that do not stay, ascending."""
+        if self._truncated < 0:
+            return np.sort(old_row[known & ~self._alive])
+        gone = np.ones(count, np.bool_)
+        gone[old_row[known & self._alive]] = False
+        return np.flatnonzero(gone)
 
     @cached_property
     def fields(self) -> tuple[str, ...]:
@@ -176,18 +180,18 @@ class Tail:
         """The cells of one field; those of a snapshot itself, where nothing came after it."""
         count = len(self.codes)
         pieces = []
-        if name in self._base.columns:
+        moved = self.moves
+        if name in self._base.columns and len(self._base.codes):
             column = self._base.columns[name]
-            if self._kept is not None:
-                column = column.take(self._kept)
-            if self._kept_at is not None and len(self._kept_at) == count:
+            if moved is None:
                 pieces.append(Piece(None, column))
             else:
-                pieces.append(Piece(self._kept_at, column))
+                pieces.append(Piece(None, column.take(moved.source)))
+                pieces.append(Piece(moved.new_at, nothing(len(moved.new_at))))
             if len(self._reset_rows):
                 pieces.append(Piece(self._reset_rows, nothing(len(self._reset_rows))))
         pieces.extend(self._set_cells(name))
-        return combine(count, pieces) if pieces else nothing(count)
+        return combine(count, pieces, moved is not None) if pieces else nothing(count)
 
     def _set_cells(self, name: str) -> list[Piece]:
         """The cells that the events of the spans left, a piece for each part."""
@@ -218,7 +222,8 @@ class Tail:
             stop = start + last - first
             here = (cell >= start) & (cell < stop)
             if here.any():
-                picked = column_of_cells(cells.values, cell[here] - start + first)
+                own = cells.values.slice(first, last - first)
+                picked = column_of_cells(own, cell[here] - start)
                 pieces.append(Piece(rows[here], picked))
             start = stop
         return pieces

@@ -39,6 +39,7 @@ def same_rows(left: list[Any], right: list[Any]) -> None:
     assert [key for key, _ in left] == [key for key, _ in right]
     for (key, one), (_, other) in zip(left, right, strict=True):
         assert same_value(one, other), (key, one, other)
+        assert list(one) == list(other), (key, one, other)
 
 
 def same_tables(left: pa.Table, right: pa.Table) -> None:

@@ -157,6 +157,8 @@ class SlowSource:
             return None
         return said if isinstance(said, Change) else None
 
+    epoch = 0
+
     def covered(self, log: int) -> int:
         return self._sizes.get(log, 0)
 
