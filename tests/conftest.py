@@ -51,6 +51,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if "TMPDIR" not in os.environ and _takes_temporary_files(IN_MEMORY):
         os.environ["TMPDIR"] = str(IN_MEMORY)
         tempfile.tempdir = None  # what was found before is forgotten
+    # pytest-xdist would begin with the files of many tests; ours of few last longest.
+    config.option.loadscopereorder = False
     # Processes that a test starts run this tree's code too, installed or not.
     path = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), *([path] if path else [])])
@@ -64,6 +66,12 @@ def _takes_temporary_files(folder: Path) -> bool:
         return False
     runs = not found.f_flag & getattr(os, "ST_NOEXEC", 0)
     return runs and os.access(folder, os.W_OK) and found.f_bavail * found.f_frsize > IN_MEMORY_BYTES
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: one of them at the very end would keep a single core busy."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_collection_finish() -> None:

@@ -33,10 +33,12 @@ def read_model() -> None:
 def build(session: Session, store: str, as_json: bool) -> None:
     """Build it, or build on, so that no question has to wait for that."""
     from audit.cli.progress import Progress
+    from audit.replay.columnar.prepare import prepare
 
     found = _opened(session, store)
     with Progress("building", "entries") as progress:
         found.seal(progress)
+    prepare(found)
     _show(found, as_json)
 
 

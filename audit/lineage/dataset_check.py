@@ -222,10 +222,9 @@ def _frame(ledger: _Ledger, way: _Way, cut: Cut) -> "pandas.DataFrame":
         return training_set(ledger.reader, way.model, cut, parse_query("", 0), ledger.blobs)
     from audit.replay.asof import dataset
     from audit.replay.columns import ColumnMode
-    from audit.replay.frame import build_frame
 
     found = dataset(ledger.reader, way.entity_type, cut, way.valid_at_us, ColumnMode(way.mode))
-    return build_frame(found.rows(), found.columns, {})
+    return found.frame({})
 
 
 def _staleness(ledger: _Ledger, made: _Made, cut: Cut) -> tuple[bool | None, tuple[str, ...]]:

@@ -200,12 +200,11 @@ def _frame(reader: Reader, one: FeatureSet, use: DataUse) -> tuple[str, str, byt
 def cited_frame(reader: Reader, use: DataUse) -> "pandas.DataFrame":
     """A dataset as it was read. Raises NotFound where the log has not got what is cited."""
     from audit.replay.asof import dataset
-    from audit.replay.frame import build_frame
 
     if use.entity_type is None or not use.logs:
         raise NotFound("it does not say at which point of the ledger it was replayed")
     found = dataset(reader, use.entity_type, cited_cut(reader, use), use.valid_at_us)
-    frame = build_frame(found.rows(), found.columns, {})
+    frame = found.frame({})
     frame.attrs.clear()
     return frame
 

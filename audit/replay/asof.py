@@ -5,8 +5,8 @@ Else it is read in one pass (`onepass`). Where there are more keys than ROWS_IN_
 a time are folded, in byte order, each time in a pass of its own: bounded memory, more passes.
 """
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audit.event.times import format_time
 from audit.replay.columns import ColumnMode, Naming
@@ -20,6 +20,8 @@ from audit.replay.steps import Steps
 from audit.store.contract import Reader
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from audit.replay.columnar.fast import FastDataset
 
 ROWS_IN_MEMORY = 250_000
@@ -69,6 +71,12 @@ class Dataset:
                 yield key, row
             else:
                 yield key, {name: value for name, value in row.items() if name in self._only}
+
+    def frame(self, citation: Mapping[str, Any]) -> "pd.DataFrame":
+        """As `audit.replay.frame.build_frame` makes it of the rows."""
+        from audit.replay.frame import build_frame
+
+        return build_frame(self.rows(), self.columns, citation)
 
     def held(self) -> Iterator[str]:
         """The columns that any row has a value in, be it null."""

@@ -218,4 +218,9 @@ def _change(key: str, before: Row | None, after: Row | None) -> RowChange | None
     fields = changed_fields(before, after)
     if not fields and (before is None) == (after is None):
         return None
-    return RowChange(key, before, after, fields)
+    return RowChange(key, _ordered(before), _ordered(after), fields)
+
+
+def _ordered(row: Row | None) -> Row | None:
+    """With its fields by name, whichever way it was found."""
+    return None if row is None else {name: row[name] for name in sorted(row)}

@@ -134,7 +134,7 @@ def _cited(frame: Any, said: dict[str, Any]) -> Any:
     if kind == "pandas":
         attrs = {**frame.attrs}
         attrs.setdefault(METADATA_KEY, said)
-        attrs[JOINS_KEY] = [*attrs.get(JOINS_KEY, ()), said]
+        attrs[JOINS_KEY] = [*_list_of(attrs.get(JOINS_KEY, [])), said]
         frame.attrs = attrs
     elif kind == "arrow":
         held = dict(frame.schema.metadata or {})
@@ -147,9 +147,12 @@ def _cited(frame: Any, said: dict[str, Any]) -> Any:
 
 def _earlier(text: bytes) -> list[Any]:
     try:
-        found = json.loads(text)
-    except ValueError:
-        found = None
-    if not isinstance(found, list):
-        raise InvalidInput(f"the metadata {JOINS_KEY!r} of the spine is none that a join left")
-    return found
+        return _list_of(json.loads(text))
+    except (ValueError, RecursionError):
+        return _list_of(None)
+
+
+def _list_of(earlier: object) -> list[Any]:
+    if not isinstance(earlier, list):
+        raise InvalidInput(f"what the spine holds under {JOINS_KEY!r} is none that a join left")
+    return earlier

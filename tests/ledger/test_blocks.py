@@ -1,6 +1,7 @@
 """Entries decoded at once say what entries decoded one by one say, in every column."""
 
 from collections.abc import Iterator
+from datetime import UTC
 from typing import Any
 
 import pyarrow as pa
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import audit
+from audit.event.envelope import Encryption
 from audit.event.fields import encode_fields
 from audit.event.row import Change, encode_row
 from audit.event.valuejson import dumps_bytes
@@ -27,6 +29,10 @@ from tests.ledger.support import VALUES, random_history
 from tests.replay.conftest import LedgerInTest
 
 SCHEMA = event_schema(leaf=True)
+CELLS = st.one_of(
+    *(st.text(), st.floats(), st.dates(), st.sampled_from(VALUES)),
+    st.datetimes(timezones=st.just(UTC)),
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +42,17 @@ def histories(
     """Events of every sort in two logs; some say what seldom is said, some cannot be read."""
     made = LedgerInTest(new_backend(SqliteBackend.name, request, tmp_path_factory.mktemp("b")))
     made.open_log(1)
-    random_history(made, 1, 60, kept=True)
+    random_history(made, 1, 50, kept=True)
     made.record("note", {"said": "hello"})
     odd = {"$a": 1, 'q"': 'x"\n\u2028\x00', "t": list(VALUES[:10])}
     made.emit("update", 1, odd, before={"b": 1})
     made.emit("update", 1, {"a": "\\", "n": float("nan")}, before={}, entity="other")
     made.emit("update", 1, {}, entity="other", reason="why", actor="a", transaction_id="t")
-    random_history(made, 2, 60)
+    # Payloads that are no change, and one that is encrypted.
+    for change in ({"payload": b"\x05"}, {"encryption": Encryption("k", bytes(12))}):
+        event, needed = made.event("create", 8, {"a": 1}, actor="mallory")
+        made.seal([event._replace(**change)], needed)
+    random_history(made, 2, 30)
     with made.store:
         yield made
 
@@ -116,10 +126,7 @@ def test_a_leaf_that_is_none_leaves_all_to_the_plain_way(histories: LedgerInTest
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
-        st.dictionaries(
-            st.text(max_size=4), st.one_of(st.text(), st.floats(), st.sampled_from(VALUES))
-        )
-        | st.none(),
+        st.dictionaries(st.text(max_size=4), CELLS) | st.none(),
         max_size=6,
     )
 )

@@ -6,11 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 import audit
 from audit.errors import InvalidInput, LimitExceeded, NotFound, StoreCorrupt, Unavailable
+from audit.ledger.sql.bounds import EVERYTHING, Bounds
 from audit.ledger.sql.engine import limits
+from audit.ledger.sql.wanted import wanted
 from tests.backends import SqliteBackend, new_backend
 from tests.ledger.support import HOSTILE, random_history
 from tests.replay.conftest import LedgerInTest
@@ -29,6 +32,19 @@ def small(
     ledger.emit("delete", 5, at="2026-01-04")
     ledger.record("note", {"said": "hello"})
     with ledger.store, audit.Ledger(ledger.backend.url, now_us=ledger.now_us) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def of_many(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[audit.Ledger]:
+    """Two logs; an event each second from 2026 on."""
+    ledger = LedgerInTest(new_backend(SqliteBackend.name, request, tmp_path_factory.mktemp("m")))
+    ledger.now_us = 1_767_225_600_000_000
+    ledger.open_log(1)
+    random_history(ledger, 4, 35)
+    with ledger.store, audit.Ledger(ledger.backend.url) as opened:
         yield opened
 
 
@@ -76,6 +92,53 @@ def opened_records(ledger: LedgerInTest, log: int) -> Iterator[Any]:
 
     for _, leaf in ledger.store.leaves(log):
         yield read_record(log, leaf)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        *("log = 1", "index BETWEEN 3 AND 9 AND log = 0", "7 < index", "E.INDEX <= 4", "index = 5"),
+        *("recorded_time >= '2026-01-01T00:00:20Z'", "recorded_time < '2026-01-01 00:00:31'"),
+        *("entity_type = 'user' AND index >= 12", "entity_type = 'nobody'", "index = -1"),
+        *("recorded_time = '2026-01-01 00:00:12'", "index > 3 OR log = 1", "NOT index > 3"),
+    ],
+)
+def test_what_where_rules_out_is_not_read_and_not_missing(
+    of_many: audit.Ledger, where: str
+) -> None:
+    columns = "log, index, recorded_time, event_id, entity_type"
+    all_rows = f"(SELECT {columns} FROM events UNION ALL SELECT {columns} FROM events WHERE false)"
+    found, expected = (
+        rows(of_many, f"SELECT {columns} FROM {source} e WHERE {where} ORDER BY log, index")
+        for source in ("events", all_rows)
+    )
+    assert found == expected
+    assert bool(found) is not (where.endswith("-1") or "nobody" in where)
+
+
+@pytest.mark.parametrize(
+    ("statement", "meant"),
+    [
+        ("SELECT op FROM events WHERE log = 1 AND 5 < index", Bounds((1, 1), (6, 2**63 - 1))),
+        ("SELECT op FROM events e WHERE e.index <= 5 AND op = 'x'", Bounds(index=(0, 5))),
+        *(
+            (statement, EVERYTHING)
+            for statement in (
+                "SELECT op FROM events WHERE index < 5 OR op = 'x'",
+                "SELECT op FROM events TABLESAMPLE 5 ROWS WHERE index < 5",
+                "SELECT 1 AS index FROM events WHERE index < 5",
+                "SELECT op FROM events, events e WHERE e.index < 5",
+                "SELECT op FROM events WHERE index < 5 UNION ALL SELECT op FROM events",
+                "WITH events AS (SELECT 9 AS index) SELECT * FROM events WHERE index < 5",
+                "SELECT op FROM events WHERE index < 5.5",
+                "FROM events WHERE index < 5 AND EXISTS (FROM query_table('events'))",
+            )
+        ),
+    ],
+)
+def test_bounds_are_only_taken_where_they_are_plain(statement: str, meant: Bounds) -> None:
+    with duckdb.connect(":memory:") as connection:
+        assert wanted(connection, statement).bounds == meant
 
 
 def test_datasets_as_of_any_point(small: audit.Ledger) -> None:

@@ -239,3 +239,14 @@ def test_what_only_a_later_schema_explains_is_not_known_before_it(
     for at, time_us in enumerate(times):
         then = ledger.cut(time_of_us(time_us))
         assert row_at(ledger.store, Ref("user", "x"), then).row == found.rows["x"][at]
+
+
+def test_citations_that_are_none_are_refused(filled: LedgerInTest) -> None:
+    spine = spine_of(("a", "2026-01-02"))
+    spine.attrs["audit_joins"] = 5
+    with pytest.raises(InvalidInput, match="audit_joins"):
+        joined(filled, spine)
+    for text in (b"{}", b"\xff", b"[" * 100_000):
+        table = pa.Table.from_pandas(spine_of(("a", "2026-01-02")))
+        with pytest.raises(InvalidInput, match="audit_joins"):
+            joined(filled, table.replace_schema_metadata({"audit_joins": text}))

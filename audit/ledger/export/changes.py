@@ -156,7 +156,10 @@ def envelope_array(field: pa.Field, rows: Sequence[ChangeRow]) -> pa.Array:
 
 
 def change_table(rows: Sequence[ChangeRow], columns: Columns) -> pa.Table:
-    """Rows as a table. Raises FormatError for a value that its column's kind does not hold."""
+    """Rows as a table, one by one: the rule that `change_block` is held to.
+
+    Raises FormatError for a value that its column's kind does not hold.
+    """
     arrays = [
         envelope_array(field, rows) for field in CHANGE_COLUMNS if field.name != "_set_fields"
     ]

@@ -19,7 +19,6 @@ from audit.event.valuejson import dumps_bytes
 from audit.log.record import Record
 from audit.replay.fold import DATA_PREFIX
 from audit.replay.query import sort_of
-from audit.replay.trusted import trusted_record
 from audit.store.contract import Located
 
 Decode = Callable[[Record], Any]
@@ -62,7 +61,7 @@ LOG_COLUMN = pa.field("log", pa.int64(), nullable=False)
 
 OF_SAID = frozenset(("image", "before", "after", "data", "problem"))
 """The columns that tell what payloads say."""
-_UNREAD = frozenset(("index", "log", "leaf"))
+UNREAD = frozenset(("index", "log", "leaf"))
 """What needs no decoding; an index is what the reader counted, and every decoded leaf agrees."""
 _OF_EVENT = {
     "type": "type",
@@ -93,21 +92,13 @@ def event_batch(records: Sequence[Record], decode: Decode, schema: pa.Schema) ->
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def located_batches(
-    log: int, located: Iterable[Located], decode: Decode, schema: pa.Schema
+def bare_batches(
+    log: int, located: Iterable[Located], schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
-    """Batches of BATCH_ROWS from what a reader found; leaves are decoded only where it takes that.
-
-    Raises StoreCorrupt.
-    """
+    """Batches of BATCH_ROWS from what a reader found, with columns of UNREAD only."""
     stream = iter(located)
-    bare = set(schema.names) <= _UNREAD
     while block := list(islice(stream, BATCH_ROWS)):
-        if bare:
-            yield _bare_batch(log, block, schema)
-        else:
-            records = [trusted_record(log, index, leaf) for index, leaf in block]
-            yield event_batch(records, decode, schema)
+        yield _bare_batch(log, block, schema)
 
 
 def _bare_batch(log: int, block: Sequence[Located], schema: pa.Schema) -> pa.RecordBatch:

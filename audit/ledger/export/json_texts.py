@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from audit.event.fields import decode_value
 from audit.event.valuejson import dumps_bytes
-from audit.replay.columnar.changes import BOOLEAN, DOUBLE, LONG, NULL, STRING, Found
+from audit.replay.columnar.changes import BOOLEAN, DATE, DOUBLE, LONG, NULL, STRING, TIME, Found
 from audit.replay.columnar.lockstep import Flags, Longs, Source
 
 _ESCAPED = r'[\x00-\x1f"\\]'
@@ -71,12 +71,25 @@ def _texts_of(source: Source, found: Found, branch: int) -> "pa.Array":
         return pa.array(texts, pa.string())
     if branch == STRING:
         return _quoted(source.spans(found.content, found.end).view(pa.string()))
+    if branch in (TIME, DATE):
+        return _moments(found.number, branch)
     distinct = source.spans(found.spelled, found.end).dictionary_encode()
     texts = [
         dumps_bytes(decode_value(spelled, 0)[0]).decode()
         for spelled in distinct.dictionary.to_pylist()
     ]
     return pa.array(texts, pa.string()).take(distinct.indices)
+
+
+def _moments(numbers: Longs, branch: int) -> "pa.Array":
+    """Microseconds or days since 1970, all of years 0001 to 9999, in the form of `format_time`."""
+    if branch == TIME:
+        texts = np.datetime_as_string(numbers.view("datetime64[us]"))
+        head, tail = '{"$timestamp":"', 'Z"}'
+    else:
+        texts = np.datetime_as_string(numbers.astype("datetime64[D]"))
+        head, tail = '{"$date":"', '"}'
+    return pc.binary_join_element_wise(head, pa.array(texts, pa.string()), tail, _NOTHING)
 
 
 def _quoted(texts: "pa.Array") -> "pa.Array":

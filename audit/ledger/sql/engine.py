@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow
 
     from audit.ledger.answers import DatasetAnswer
+    from audit.ledger.sql.bounds import Bounds
     from audit.ledger.sql.wanted import AsofCall, Wanted
     from audit.replay.citation import Citation
     from audit.replay.columnar.search import Columns
@@ -221,7 +222,7 @@ class _Run:
                 if asked.columns is None or EVENTS not in asked.tables:
                     raise
                 # A name that is a column's in a way not foreseen: then all columns are there.
-                self._events(sources, None)
+                self._events(sources, None, asked.bounds)
                 self._relation = self._connection.sql(statement)
             if self._relation is not None:
                 self.columns = tuple(self._relation.columns)
@@ -232,7 +233,7 @@ class _Run:
         views = {EVENTS, SIGNED_RECORDS}
         named = [name for name in sources.names if name not in views and name in asked.tables]
         if EVENTS in asked.tables or asked.lists:
-            self._events(sources, asked.columns)
+            self._events(sources, asked.columns, asked.bounds)
         if SIGNED_RECORDS in asked.tables or asked.lists:
             self._stream(SIGNED_RECORDS, signed_stream(sources.reader, sources.cut))
         if asked.lists:
@@ -246,10 +247,12 @@ class _Run:
             self._connection.register(_table_of(call), kept.table(answer))
             self.cited.append((_shown(call), answer.citation))
 
-    def _events(self, sources: Sources, columns: frozenset[str] | None) -> None:
+    def _events(self, sources: Sources, columns: frozenset[str] | None, bounds: "Bounds") -> None:
         from audit.ledger.sql.sources import events_stream
 
-        self._stream(EVENTS, events_stream(sources.reader, sources.cut, columns, sources.model))
+        self._stream(
+            EVENTS, events_stream(sources.reader, sources.cut, columns, sources.model, bounds)
+        )
 
     def _stream(self, name: str, stream: Any) -> None:
         self._streams.append(stream)

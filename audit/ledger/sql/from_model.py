@@ -36,14 +36,14 @@ def parts_of(model: Columns, log: int, size: int) -> Sequence[EventsPart] | None
 
 
 def model_batches(
-    parts: Sequence[EventsPart], size: int, schema: "pa.Schema"
+    parts: Sequence[EventsPart], start: int, stop: int, schema: "pa.Schema"
 ) -> Iterator["pa.RecordBatch"]:
-    """The rows below a size, with columns of IN_MODEL only."""
+    """The rows with start <= index < stop, with columns of IN_MODEL only."""
     for part in parts:
         own = _Part(part)
-        count = min(part.stop, size) - part.start
-        for start in range(0, count, ROWS):
-            rows = slice(start, min(count, start + ROWS))
+        count = min(part.stop, stop) - part.start
+        for at in range(max(0, start - part.start), count, ROWS):
+            rows = slice(at, min(count, at + ROWS))
             arrays = [own.column(name, rows) for name in schema.names]
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 

@@ -12,13 +12,17 @@ import numpy as np
 import pyarrow as pa
 
 from audit.errors import AuditError
+from audit.event.wire import MAX_INT64
 from audit.ledger.export.entry_block import entry_batches, payloads_of
 from audit.ledger.export.events import (
     BATCH_ROWS,
     LOG_COLUMN,
+    UNREAD,
+    bare_batches,
     event_schema,
 )
 from audit.ledger.export.typed import MAX_DIGITS, column_names
+from audit.ledger.sql.bounds import EVERYTHING, Bounds
 from audit.ledger.sql.from_model import IN_MODEL, model_batches, parts_of
 from audit.replay.books import Books
 from audit.replay.columnar.search import Columns
@@ -74,10 +78,12 @@ def events_stream(
     cut: Cut,
     columns: frozenset[str] | None,
     model: Callable[[], Columns | None] = lambda: None,
+    bounds: Bounds = EVERYTHING,
 ) -> Stream:
     """The view `events`: every entry below the cut; at least `log` and `index`.
 
     `model`: gives the read model, where it is worth asking; only when it has all that is named.
+    `bounds`: entries outside need not be given.
     """
     named = None if columns is None else columns | {"index"}
     leaf = columns is None or "leaf" in columns
@@ -90,23 +96,46 @@ def events_stream(
         books = Books(reader, cut)
         known = model() if not counting and IN_MODEL.issuperset(schema.names) else None
         for log in sorted(cut.sizes):
+            start, stop = _span(reader, log, cut.size(log), bounds)
+            if start >= stop:
+                continue
             parts = None if known is None else parts_of(known, log, cut.size(log))
             if parts is not None:
-                yield from model_batches(parts, cut.size(log), schema)
+                yield from model_batches(parts, start, stop, schema)
                 continue
             if counting:
-                yield from _numbered(log, cut.size(log), schema)
+                yield from _numbered(log, start, stop, schema)
                 continue
-            located = reader.leaves(log, 0, cut.size(log))
+            if bounds.entity_type is None:
+                located = reader.leaves(log, start, stop)
+            else:
+                located = reader.entity(log, bounds.entity_type, None, stop, start)
+            if UNREAD.issuperset(schema.names):
+                yield from bare_batches(log, located, schema)
+                continue
             how = payloads_of(books.decode, books.of_log(log))
             yield from entry_batches(log, located, how, schema)
 
     return Stream(schema, batches)
 
 
-def _numbered(log: int, size: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    for start in range(0, size, BATCH_ROWS):
-        indexes = pa.array(np.arange(start, min(size, start + BATCH_ROWS), dtype=np.int64))
+def _span(reader: Reader, log: int, size: int, bounds: Bounds) -> tuple[int, int]:
+    """(start, stop) of the indexes below a size that are within bounds."""
+    if not bounds.log[0] <= log <= bounds.log[1]:
+        return 0, 0
+    start, stop = bounds.index[0], min(size, bounds.index[1] + 1)
+    if bounds.recorded_us is not None:
+        first_us, last_us = bounds.recorded_us
+        if first_us > 0:
+            start = max(start, reader.size_at(log, first_us - 1))
+        if last_us < MAX_INT64:
+            stop = min(stop, 0 if last_us < 0 else reader.size_at(log, last_us))
+    return start, stop
+
+
+def _numbered(log: int, start: int, stop: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    for at in range(start, stop, BATCH_ROWS):
+        indexes = pa.array(np.arange(at, min(stop, at + BATCH_ROWS), dtype=np.int64))
         logs = pa.repeat(pa.scalar(log, pa.int64()), len(indexes))
         found = {"log": logs, "index": indexes}
         yield pa.RecordBatch.from_arrays([found[name] for name in schema.names], schema=schema)

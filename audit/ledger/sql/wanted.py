@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from audit.errors import InvalidInput, LimitExceeded
+from audit.ledger.sql.bounds import Bounds, bounds_of
 
 MAX_STATEMENT_CHARS = 1_000_000
 MAX_ASOF_CALLS = 100
@@ -33,13 +34,14 @@ class AsofCall(NamedTuple):
 class Wanted(NamedTuple):
     """What a statement reads. `tables` and `columns` are case-folded; `columns` None: all.
 
-    `lists`: it asks which tables there are.
+    `lists`: it asks which tables there are. `bounds`: which entries it can use at all.
     """
 
     tables: frozenset[str]
     asof: tuple[AsofCall, ...]
     columns: frozenset[str] | None
     lists: bool
+    bounds: Bounds
 
 
 def wanted(connection: Any, statement: str) -> Wanted:
@@ -62,7 +64,7 @@ def wanted(connection: Any, statement: str) -> Wanted:
     if len(calls) > MAX_ASOF_CALLS:
         raise LimitExceeded(f"a statement has at most {MAX_ASOF_CALLS} calls of asof()")
     lists = any(node.get("type") == "SHOW_REF" and not node.get("query") for node in nodes)
-    return Wanted(tables, calls, _columns(nodes, tables), lists)
+    return Wanted(tables, calls, _columns(nodes, tables), lists, bounds_of(tree, nodes))
 
 
 def _refusal(tree: dict[str, Any]) -> str:

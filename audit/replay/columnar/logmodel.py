@@ -22,6 +22,7 @@ from audit.replay.columnar.keybook import book_of, no_keys
 from audit.replay.columnar.manifest import Manifest, SnapshotEntry
 from audit.replay.columnar.parts import Codes, KeyBook
 from audit.replay.columnar.pieces import AnyPiece, InMemory, OnDisk, on_disk, write_piece
+from audit.replay.columnar.thinning import thinned
 from audit.store.contract import LogInfo, Reader
 from audit.tlog.merkle import tree_root
 
@@ -263,9 +264,13 @@ class LogModel:
             for one in self.manifest.snapshots
             if (one.dataset, one.size) != (snapshot.dataset, snapshot.size)
         )
-        self.manifest = self.manifest._replace(snapshots=(*others, snapshot))
+        bare = self.manifest._replace(snapshots=())
+        left = thinned((*others, snapshot), bare.size_bytes())
+        self.manifest = bare._replace(snapshots=left)
         if self.folder is not None:
             self.folder.write(self.manifest)
+            # Readers that hold an older manifest read on from the next older snapshot.
+            self.folder.clear(self.manifest)
 
     def forget(self, snapshot: SnapshotEntry) -> None:
         """A snapshot is broken; the next manifest will not name it."""

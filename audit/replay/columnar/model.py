@@ -242,6 +242,17 @@ class ReadModel:
         self._logs[model.log] = model.without_folder()
         return ask(self._logs[model.log])
 
+    def datasets(self) -> dict[int, list[str]]:
+        """Log -> the datasets that are on disk, sorted."""
+        with self._lock:
+            found = {}
+            for info in self._reader.logs():
+                model = self._model(info.log)
+                if model is not None:
+                    names = {name for piece in model.manifest.pieces for name in piece.datasets}
+                    found[info.log] = sorted(names)
+            return found
+
     # Snapshots of folded datasets
 
     def snapshot_sizes(self, log: int, entity_type: str) -> Sequence[int]:
@@ -265,6 +276,9 @@ class ReadModel:
                 try:
                     return read_arrays(model.folder.path, one.file).arrays
                 except Broken as error:
+                    model.reload()
+                    if one not in model.manifest.snapshots:
+                        return None  # another process has thinned them out
                     self._say(f"a snapshot of {entity_type} is dropped: {error}")
                     model.forget(one)
             return None

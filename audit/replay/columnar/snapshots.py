@@ -26,6 +26,8 @@ from audit.replay.columnar.tail import Span, Tail, spans_of
 
 MIN_EVENTS = 65_536
 """A snapshot is not made for fewer events than that."""
+MAX_GAP_EVENTS = 4_194_304
+"""So many events are folded at once where newer snapshots are kept, but none nearer."""
 MAX_IN_MEMORY = 4
 """Snapshots held in memory at once, with what was derived from them."""
 MAX_ONLY_IN_MEMORY = 24
@@ -92,10 +94,15 @@ class Snapshots:
         """
         kept = self.newest(log, entity_type, size)
         parts = self._source.parts(log, entity_type, kept.state.size, size)
+        is_old = any(at > size for at in self._source.snapshot_sizes(log, entity_type))
         while True:
             spans = spans_of(parts, kept.state.size, size)
             due = max(self._min_events, len(kept.state.codes))
             stop = _index_of(spans, due)
+            if is_old and _index_of(spans, MAX_GAP_EVENTS) is None:
+                # Those between were thinned out: one more would not stay, and costs more than it
+                # saves.
+                return kept, spans
             if stop is None or kept.state.told.plain:
                 return kept, spans
             below = spans_of(parts, kept.state.size, stop)

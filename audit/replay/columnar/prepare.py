@@ -1,0 +1,18 @@
+"""Makes the snapshots that are due, so that the first question does not pay for all of them."""
+
+from audit.replay.columnar.fast import FastReplay
+from audit.replay.columnar.model import ReadModel
+from audit.replay.columnar.snapshots import MIN_EVENTS
+
+
+def prepare(model: ReadModel, min_events: int = MIN_EVENTS) -> None:
+    """Snapshots of every dataset up to where the model is on disk. Raises StoreCorrupt.
+
+    `min_events`: see `Snapshots`.
+    """
+    replay = FastReplay(model, min_events)
+    for log, names in model.datasets().items():
+        size = model.sealed(log)
+        for name in names:
+            ranks = replay.ranks_of(name, (log,))
+            replay.snapshots.before(log, name, size, ranks.of[log])
