@@ -27,7 +27,7 @@ OF_THE_TESTS = {REQUIRE_SERVICES, "AUDIT_MERKLE_TESTDATA", *fixtures.SETTINGS}
 IN_MEMORY = Path("/dev/shm")
 """A file system of Linux in which a commit waits for no disk."""
 IN_MEMORY_BYTES = 4 << 30
-"""So much must be free there: a run with its servers takes a quarter of it."""
+"""So much must be free there, for ledgers, servers and the environment of the wheel."""
 
 # No deadline, because no test asserts on time; no database, because the tree stays clean.
 settings.register_profile(
@@ -76,7 +76,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """Thousands of tests and all libraries are in memory now, for good: every full garbage
-    collection would walk through them again, a second each time."""
+    collection would walk through them again."""
     gc.collect()
     gc.freeze()
 

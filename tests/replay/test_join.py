@@ -249,4 +249,5 @@ def test_citations_that_are_none_are_refused(filled: LedgerInTest) -> None:
     for text in (b"{}", b"\xff", b"[" * 100_000):
         table = pa.Table.from_pandas(spine_of(("a", "2026-01-02")))
         with pytest.raises(InvalidInput, match="audit_joins"):
-            joined(filled, table.replace_schema_metadata({"audit_joins": text}))
+            told = table.replace_schema_metadata({"audit_joins": text})
+            joined(filled, told, key="customer")

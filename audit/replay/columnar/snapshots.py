@@ -182,6 +182,7 @@ def from_arrays(
     `book`: the keys that its codes stand for.
     """
     try:
+        _require(arrays["about"].type == pa.string())
         about = json.loads(arrays["about"][0].as_py())
         told = _told(about, size)
         codes = arrays["codes"].to_numpy()
