@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, Select, Text, bindparam, cast, func, literal_column, select
-from sqlalchemy.exc import DBAPIError
 
 from audit.store import tables
 from audit.store.database import Database
@@ -137,24 +136,10 @@ class Statements:
             return self._run(made.text, given)
 
     def _run(self, text: str, given: Any) -> list[tuple[Any, ...]]:
-        dialect = self._engine.dialect
-        driver = dialect.loaded_dbapi
-        connection = self._engine.raw_connection()
-        try:
-            cursor = connection.cursor()
-            try:
-                cursor.execute(text, given)
-                return list(cursor.fetchall())
-            except driver.Error as error:
-                own = connection.driver_connection
-                is_lost = dialect.is_disconnect(error, own, cursor)
-                if is_lost:
-                    connection.invalidate(error)
-                raise DBAPIError.instance(
-                    text, None, error, driver.Error, connection_invalidated=is_lost, dialect=dialect
-                ) from error
-        finally:
-            connection.close()
+        with self._engine.connect() as connection:
+            # The driver's tuples as they are: SQLAlchemy's rows would cost as much again.
+            cursor = connection.exec_driver_sql(text, given).cursor
+            return [] if cursor is None else list(cursor.fetchall())
 
     def _make(self, name: str) -> _Made:
         options = self._engine.get_execution_options()

@@ -3,10 +3,10 @@
 Digests fit here: whoever can write a file can write the manifest, too.
 """
 
+import ctypes
 import fcntl
 import json
 import os
-import shutil
 import threading
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -30,6 +30,8 @@ from tests.replay.columnar.compare import same_answers
 from tests.replay.conftest import LedgerInTest, open_columns
 
 MIN_EVENTS = 8
+AT_FDCWD = -100
+RENAME_EXCHANGE = 2
 Arrays = dict[str, Any]
 About = dict[str, Any]
 
@@ -281,10 +283,13 @@ def test_a_writer_that_is_stopped_is_not_waited_for(
 
 def test_a_folder_that_becomes_a_file_while_waited_for(tmp_path: Path) -> None:
     own = LogFolder(tmp_path / "columns", 0)
+    (tmp_path / "file").write_bytes(b"")
 
     def replace() -> None:
-        shutil.rmtree(own.path)
-        own.path.write_bytes(b"")
+        # In one step, or the one who waits may make the folder anew in between.
+        libc = ctypes.CDLL(None, use_errno=True)
+        names = os.fsencode(own.path), os.fsencode(tmp_path / "file")
+        assert libc.renameat2(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE) == 0
 
     with own.locked() as mine:
         assert mine
