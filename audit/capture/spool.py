@@ -37,6 +37,7 @@ from typing import NamedTuple, Self
 
 from audit.errors import LimitExceeded, Unavailable
 from audit.log.entry import MAX_EVENT_IN_LEAF_BYTES, SIGNATURE_BYTES
+from audit.store.durable import sync_folder
 
 MAGIC = b"attestory spool v1 "
 SUFFIX = ".spool"
@@ -284,15 +285,6 @@ class Spool:
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor = -1
-
-
-def sync_folder(folder: Path) -> None:
-    """Return when a power cut can no longer lose the names in a folder. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def try_lock(descriptor: int) -> bool:

@@ -27,6 +27,7 @@ from audit.errors import (
     StoreCorrupt,
     Unavailable,
 )
+from audit.store.durable import sync_folder
 
 MAX_BLOB_BYTES = 1 << 30
 """Largest blob that is taken in or read back: 1 GiB, because a blob is held in memory once."""
@@ -186,7 +187,7 @@ class _Folder:
             raise
         # The name is durable only once its folder is, and a new folder once its parent is.
         for folder in [target.parent, *(made.parent for made in created)]:
-            _fsync_folder(folder)
+            sync_folder(folder)
 
 
 class _Remote:
@@ -252,11 +253,3 @@ def _read_file(path: Path) -> bytes:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise Unavailable(f"{path} cannot be read: {reason}") from error
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
 from audit.errors import InvalidInput, LimitExceeded, NotFound, Unavailable
+from audit.store.durable import sync_folder
 
 READ_BYTES = 1 << 20
 TEMPORARY = ".tmp-"
@@ -177,7 +178,7 @@ class _Folder:
                     os.fsync(file.fileno())
             with _translated(self.address):
                 os.replace(private, target)
-                _sync_folder(target.parent)
+                sync_folder(target.parent)
         except BaseException:
             with contextlib.suppress(OSError):
                 private.unlink()
@@ -233,11 +234,3 @@ class _Remote:
             path = f"{self._root}/{name}"
             if self._fs.exists(path):
                 self._fs.rm_file(path)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

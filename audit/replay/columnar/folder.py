@@ -15,6 +15,7 @@ from pathlib import Path
 
 from audit.replay.columnar.files import TEMPORARY, CannotKeep
 from audit.replay.columnar.manifest import Manifest, is_ours, read_manifest, write_manifest
+from audit.store.durable import sync_folder
 
 LOCK = "lock"
 WAIT_S = 0.05
@@ -39,7 +40,7 @@ class LogFolder:
         """Make this the manifest. Only under the lock. Raises CannotKeep."""
         write_manifest(self.path, manifest)
         with contextlib.suppress(OSError):
-            _fsync(self.path)
+            sync_folder(self.path)
 
     @contextlib.contextmanager
     def locked(self, wait_s: float = 0.0) -> Iterator[bool]:
@@ -116,11 +117,3 @@ class LogFolder:
 def _is_left(name: str) -> bool:
     """A temporary file of a writer that is gone: under the lock nobody else writes."""
     return name.startswith(TEMPORARY)
-
-
-def _fsync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,7 +12,6 @@ from audit.event.envelope import Event
 from audit.event.payload import decode_payload
 from audit.event.row import Change
 from audit.event.types import SCHEMA, SCHEMA_SOURCE
-from audit.log.entry import Kind
 from audit.replay.trusted import trusted_record
 from audit.store.contract import Reader
 
@@ -69,7 +68,3 @@ class KnownSchemas:
         except InvalidInput:
             return None
         return said if isinstance(said, Change) else None
-
-
-HAS_EVENT = (Kind.EVENT, Kind.CONTROL)
-"""Kinds of entries that hold an event."""
