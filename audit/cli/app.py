@@ -54,10 +54,11 @@ COMMANDS = {
         "The columns that fast answers come from: build, status, drop.",
     ),
     "quarantine": _command("quarantine", OPERATORS, "What could not be accepted, and why."),
+    "serve": _command("serve", OPERATORS, "The web view of a ledger, and its read API."),
 }
 
 LATER = (
-    *("capture", "reconcile", "serve", "tiles", "witness", "timestamp"),
+    *("capture", "reconcile", "tiles", "witness", "timestamp"),
     *("recover", "erase", "subject"),
 )
 """Names of commands that are promised, and not there yet."""

@@ -139,7 +139,7 @@ class Ledger(MachineLearning, Replaying, Searching, Engines):
 
         return self.default_policy() if policy is None else given_policy(policy)
 
-    def status(self, as_of: AsOf = None, source: str | None = None) -> "LedgerStatus":
+    def status(self, as_of: "AsOf | Cut" = None, source: str | None = None) -> "LedgerStatus":
         """Logs, sizes, checkpoints and their age, at a point; with a source, the lag behind it.
 
         `source`: the address of a Kafka topic; an empty text means the one of AUDIT_BUS.
@@ -154,7 +154,7 @@ class Ledger(MachineLearning, Replaying, Searching, Engines):
 
         return self.default_policy() if path is None else Policy.from_file(path)
 
-    def producer_keys(self, as_of: AsOf = None) -> "list[RegisteredKey]":
+    def producer_keys(self, as_of: "AsOf | Cut" = None) -> "list[RegisteredKey]":
         """The producers' keys that were registered by a point, with the entries they may sign."""
         from audit.capture.keyring import list_keys
 

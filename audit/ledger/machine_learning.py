@@ -59,7 +59,7 @@ class MachineLearning:
     # Predictions
 
     def predictions(
-        self, query: str = "", as_of: AsOf = None, newest_first: bool = False
+        self, query: str = "", as_of: AsOf | Cut = None, newest_first: bool = False
     ) -> "Iterator[Prediction]":
         """The predictions that a query fits, oldest first."""
         from audit.lineage.predictions import find_predictions
@@ -151,7 +151,7 @@ class MachineLearning:
     def runs(
         self,
         component: str | None = None,
-        as_of: AsOf = None,
+        as_of: AsOf | Cut = None,
         *,
         since: str | None = None,
         until: str | None = None,
@@ -171,7 +171,7 @@ class MachineLearning:
             status,
         )
 
-    def run(self, run_id: str, as_of: AsOf = None) -> "Run":
+    def run(self, run_id: str, as_of: AsOf | Cut = None) -> "Run":
         """One run. Raises NotFound."""
         from audit.lineage.runs import find_run
 
@@ -198,19 +198,19 @@ class MachineLearning:
             run_unverified=run_unverified,
         )
 
-    def compare_components(self, a: str, b: str, as_of: AsOf = None) -> "ComponentDiff":
+    def compare_components(self, a: str, b: str, as_of: AsOf | Cut = None) -> "ComponentDiff":
         """How two components differ: code, tests, parameters, environment; by their last runs."""
         from audit.lineage.component_diff import compare_components
 
         return compare_components(self.reader, self._blobs(), a, b, self.cut(as_of))
 
-    def model(self, model: str, as_of: AsOf = None) -> "ModelCard":
+    def model(self, model: str, as_of: AsOf | Cut = None) -> "ModelCard":
         """How a model version (NAME@VERSION) was made, and where it served."""
         from audit.lineage.model_card import model_card
 
         return model_card(self.reader, model, self.cut(as_of))
 
-    def serving(self, name: str, at: str | None = None, as_of: AsOf = None) -> "list[Serving]":
+    def serving(self, name: str, at: str | None = None, as_of: AsOf | Cut = None) -> "list[Serving]":
         """Which version of a model served at a time, in each stage."""
         from audit.lineage.serving import serving
         from audit.replay.points import time_of
@@ -223,7 +223,7 @@ class MachineLearning:
     def trace(
         self,
         *refs: str,
-        as_of: AsOf = None,
+        as_of: AsOf | Cut = None,
         downstream: bool = False,
         depth: int | None = None,
     ) -> "Trace":
@@ -232,19 +232,19 @@ class MachineLearning:
 
         return trace(self.reader, refs, self.cut(as_of), downstream=downstream, depth=depth)
 
-    def trace_diff(self, a: str, b: str, as_of: AsOf = None) -> "TraceDiff":
+    def trace_diff(self, a: str, b: str, as_of: AsOf | Cut = None) -> "TraceDiff":
         """How the lineage of two things differs."""
         from audit.lineage.trace_diff import trace_diff
 
         return trace_diff(self.reader, self._blobs(), a, b, self.cut(as_of))
 
-    def flagged(self, as_of: AsOf = None) -> "list[Flagged]":
+    def flagged(self, as_of: AsOf | Cut = None) -> "list[Flagged]":
         """The things that are flagged as wrong, oldest flag first."""
         from audit.lineage.reviews import flagged
 
         return flagged(self.reader, self.cut(as_of))
 
-    def review(self, as_of: AsOf = None) -> "list[Suspect]":
+    def review(self, as_of: AsOf | Cut = None) -> "list[Suspect]":
         """The runs, models and datasets that flagged things share, most suspect first."""
         from audit.lineage.suspects import rank
 
@@ -262,7 +262,7 @@ class MachineLearning:
         side: str = "both",
         by: str | None = None,
         threshold: float | None = None,
-        as_of: AsOf = None,
+        as_of: AsOf | Cut = None,
     ) -> "DriftReport":
         """How the inputs and outputs of a model or component are distributed now against then.
 
@@ -287,7 +287,7 @@ class MachineLearning:
         return drift(self.reader, self._blobs(), asked, cut, now_us)
 
     def training_set(
-        self, model: str, as_of: AsOf = None, *, query: str = ""
+        self, model: str, as_of: AsOf | Cut = None, *, query: str = ""
     ) -> "pandas.DataFrame":
         """Logged predictions of a model joined with what turned out to be true, as known then."""
         from audit.lineage.training_set import training_set
@@ -296,13 +296,13 @@ class MachineLearning:
         parsed = parse_query(query, self.now_us())
         return training_set(self.reader, model, self.cut(as_of), parsed, self._blobs())
 
-    def compare_evaluations(self, a: str, b: str, as_of: AsOf = None) -> "ComparedEvaluations":
+    def compare_evaluations(self, a: str, b: str, as_of: AsOf | Cut = None) -> "ComparedEvaluations":
         """The metrics of two runs, by run id; refused where they did not read the same data."""
         from audit.lineage.evaluations import compare_evaluations
 
         return compare_evaluations(self.reader, a, b, self.cut(as_of))
 
-    def check_dataset(self, dataset: str, as_of: AsOf = None) -> "CheckedDataset":
+    def check_dataset(self, dataset: str, as_of: AsOf | Cut = None) -> "CheckedDataset":
         """Whether a dataset version (NAME@VERSION) can be made again, with the same content."""
         from audit.lineage.datasets import check_dataset
 

@@ -1,0 +1,135 @@
+"""What a screen is asked and what it answers: one answer, shown as a page, JSON, CSV or Parquet.
+
+A screen is one function from `Asked` to `Answer`. It knows nothing of HTTP, and what it answers is
+the same in each form: `data` is what `.json` gives, and what the page's template shows.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlencode
+
+from audit.errors import InvalidInput
+from audit.replay.points import Cut
+from audit.web.pinned import pin_text
+
+if TYPE_CHECKING:
+    import pyarrow
+
+    from audit.ledger import Ledger
+    from audit.verify.policy import Policy
+
+
+class Parameter(NamedTuple):
+    """One parameter of a screen's URL, as the page's form and the API's description tell it."""
+
+    name: str
+    about: str
+    required: bool = False
+    choices: tuple[str, ...] = ()
+
+
+AS_OF = Parameter("as_of", "A time or a position: 2026-01-31T10:00:00Z, -7d, HEAD~10, 0/1042.")
+PIN = Parameter("pin", "Sizes of the logs, as a permalink has them: 0:1042,1:77. Wins over as_of.")
+VALID_AT = Parameter("valid_at", "A time on the valid axis: what was true then, as known at as_of.")
+
+
+class Table(NamedTuple):
+    """The rows that CSV and Parquet have, streamed: `rows` may be read once.
+
+    `arrow` gives them as one Arrow table where that is cheaper than by rows.
+    """
+
+    columns: tuple[str, ...]
+    rows: Iterable[Sequence[Any]]
+    arrow: "Callable[[], pyarrow.Table] | None" = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question: the ledger, open for this request alone, the cut, and the URL's parameters."""
+
+    ledger: "Ledger"
+    policy: "Policy | None"
+    cut: Cut
+    path: str
+    parameters: Mapping[str, str]
+    wants_table: bool = False
+
+    def text(self, name: str) -> str | None:
+        """A parameter; None where it is not there or empty."""
+        return self.parameters.get(name) or None
+
+    def needed(self, name: str) -> str:
+        """A parameter that must be there. Raises InvalidInput."""
+        found = self.text(name)
+        if found is None:
+            raise InvalidInput(f"the address lacks {name}=")
+        return found
+
+    def number(self, name: str, default: int, most: int) -> int:
+        """A parameter that is a whole number from 1 to `most`. Raises InvalidInput."""
+        found = self.text(name)
+        if found is None:
+            return default
+        if not (
+            found.isascii() and found.isdigit() and len(found) <= 9 and 1 <= int(found) <= most
+        ):
+            raise InvalidInput(f"{name} is a number from 1 to {most:,}")
+        return int(found)
+
+    def is_on(self, name: str) -> bool:
+        """A parameter that is 1 or 0 (or not there). Raises InvalidInput."""
+        found = self.text(name)
+        if found not in (None, "0", "1"):
+            raise InvalidInput(f"{name} is 0 or 1")
+        return found == "1"
+
+    def here(self, **changed: str | None) -> str:
+        """The address of this page with some parameters changed, or taken away (None)."""
+        return address(self.path, {**self.parameters, **changed})
+
+    @property
+    def permalink(self) -> str:
+        """The address of this page that gives the same answer for ever."""
+        return self.here(as_of=None, pin=pin_text(self.cut))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a screen found.
+
+    `data`: plain values that JSON can hold: all of the answer. `view`: what else the template
+    needs, such as drawings. `table`: the rows of CSV and Parquet, of screens that are `tabular`.
+    `command`: what to type for the same answer, as words of a command line.
+    """
+
+    title: str
+    data: Mapping[str, Any]
+    view: Mapping[str, Any]
+    command: tuple[str, ...] = ()
+    table: Table | None = None
+
+
+@dataclass(frozen=True)
+class Screen:
+    """One page of the view: `path` is its address, `template` its file in templates/.
+
+    `menu`: its name in the menu; None: it is reached from others. `tabular`: it has `.csv` and
+    `.parquet` besides. `shows_data`: looking at it is an access to what was recorded.
+    """
+
+    path: str
+    template: str
+    about: str
+    answer: Callable[[Asked], Answer]
+    parameters: tuple[Parameter, ...] = ()
+    menu: str | None = None
+    tabular: bool = False
+    shows_data: bool = True
+
+
+def address(path: str, parameters: Mapping[str, str | None]) -> str:
+    """A path with parameters, those that are None or empty left out."""
+    given = {name: value for name, value in parameters.items() if value}
+    return path + ("?" + urlencode(given) if given else "")

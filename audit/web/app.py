@@ -1,0 +1,81 @@
+"""The ASGI application: every screen at its address, in each of its forms."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from audit import __version__
+from audit.web.access import Access
+from audit.web.guard import Guard
+from audit.web.guard.hosts import Hosts
+from audit.web.guard.limits import Rate
+from audit.web.guard.who import Doorkeeper, Sessions, read_tokens
+from audit.web.handling import Handling
+from audit.web.login import add_login
+from audit.web.options import WebOptions, address_of
+from audit.web.readers import Readers
+from audit.web.render import TYPES, static_file
+from audit.web.screens import SCREENS
+from audit.web.verifying import add_verifying
+
+FOR_EVER = "public, max-age=31536000, immutable"
+
+
+def application(options: WebOptions) -> Guard:
+    """The view of one ledger. Raises InvalidInput, StoreMissing, Unavailable.
+
+    Close it by ending its lifespan, as servers do.
+    """
+    options = options.checked()
+    readers = Readers(options)
+    access = Access(options)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            readers.close()
+            access.close()
+
+    inner = FastAPI(
+        title="Attestory",
+        version=__version__,
+        description="A ledger, read-only: what every page of the view says, as data.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+    )
+    doorkeeper = Doorkeeper(
+        None if options.tokens is None else read_tokens(options.tokens),
+        None if options.proxy is None else address_of(options.proxy),
+        options.proxy_header,
+        Sessions(time.monotonic),
+    )
+    handling = Handling(options, readers, access, SCREENS)
+    handling.add_to(inner)
+    add_login(inner, doorkeeper)
+    add_verifying(inner, options, access)
+    inner.add_api_route("/static/{name}", _static, include_in_schema=False, methods=["GET", "HEAD"])
+    inner.add_api_route("/healthz", _healthy, include_in_schema=False, methods=["GET", "HEAD"])
+    hosts = Hosts(options.host, options.allowed_hosts)
+    return Guard(inner, hosts, doorkeeper, Rate(options.requests_per_minute, time.monotonic))
+
+
+def _static(request: Request, name: str) -> Response:
+    data = static_file(name)
+    if data is None:
+        return Response("there is no such file\n", 404, media_type="text/plain")
+    kept = FOR_EVER if request.query_params.get("v") else "no-cache"
+    media_type = TYPES["." + name.rpartition(".")[2]]
+    return Response(data, media_type=media_type, headers={"cache-control": kept})
+
+
+def _healthy() -> Any:
+    return Response("ok\n", media_type="text/plain")

@@ -1,0 +1,182 @@
+"""The one middleware: refuses what may not come in, and puts the safe headers on what goes out."""
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+
+from audit.web.guard.headers import NOT_KEPT, SECURITY_HEADERS
+from audit.web.guard.hosts import Hosts
+from audit.web.guard.limits import Rate
+from audit.web.guard.who import COOKIE, Doorkeeper, Visitor
+from audit.web.options import address_of
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+MAX_ADDRESS_BYTES = 32_768
+"""Longest path and query of a request."""
+MAX_BODY_BYTES = 4_096
+"""Longest body: there is nothing to send here but a token and a button."""
+MAX_AT_ONCE = 64
+"""Requests answered at once; more wait for QUEUE_SECONDS."""
+QUEUE_SECONDS = 20.0
+
+LOGIN = "/login"
+OPEN_TO_ALL = (LOGIN, "/static/", "/healthz")
+"""What strangers get to see: the way in, and how it looks."""
+
+VISITOR = "attestory.visitor"
+"""Where in the scope the screens find who asks."""
+
+_SAFE = ("GET", "HEAD")
+_log = logging.getLogger("audit.web")
+
+
+class Guard:
+    """Stands before the application."""
+
+    def __init__(self, app: App, hosts: Hosts, doorkeeper: Doorkeeper, rate: Rate) -> None:
+        """`app`: what is guarded."""
+        self._app = app
+        self._hosts = hosts
+        self._doorkeeper = doorkeeper
+        self._rate = rate
+        self._places = asyncio.Semaphore(MAX_AT_ONCE)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or answer it with why not."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        send = _with_headers(send)
+        headers = _headers(scope)
+        refused = self._refused(scope, headers)
+        if refused is not None:
+            await _say(send, *refused)
+            return
+        visitor = self._doorkeeper.visitor(_client(scope), headers, _cookie(headers))
+        counted = visitor.counted_as if visitor is not None else f"stranger:{_client(scope)}"
+        wait = self._rate.wait_s(counted)
+        if wait > 0:
+            retry = (b"retry-after", str(math.ceil(wait)).encode())
+            await _say(send, 429, "too many requests; wait a little", [retry])
+            return
+        if visitor is None and not _is_open(scope["path"]):
+            await self._ask_who(scope, send)
+            return
+        scope[VISITOR] = visitor
+        await self._in_turn(scope, receive, send)
+
+    def _refused(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str] | None:
+        """What is wrong with a request, whoever sent it: status and words."""
+        if not self._hosts.knows(headers.get("host", "")):
+            return 421, "this server is not asked for under that name; see --allow-host"
+        if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_ADDRESS_BYTES:
+            return 414, f"the address is over {MAX_ADDRESS_BYTES} bytes"
+        if scope["method"] in _SAFE:
+            return None
+        if scope["method"] != "POST":
+            return 405, "this view is read-only"
+        length = headers.get("content-length", "")
+        if not (length.isascii() and length.isdigit() and len(length) < 10):
+            return 411, "say how long the body is"
+        if int(length) > MAX_BODY_BYTES:
+            return 413, f"the body is over {MAX_BODY_BYTES} bytes"
+        # A page elsewhere must not press buttons here with this browser's cookie.
+        if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+            return 403, "this was sent by a page of another server"
+        if "origin" in headers and not self._hosts.is_own(headers["origin"]):
+            return 403, "this was sent by a page of another server"
+        return None
+
+    async def _ask_who(self, scope: Scope, send: Send) -> None:
+        wants_page = "." not in scope["path"].rpartition("/")[2]
+        if self._doorkeeper.takes_tokens and wants_page and scope["method"] in _SAFE:
+            await _say(send, 303, "", [(b"location", LOGIN.encode())])
+            return
+        challenge = [(b"www-authenticate", b'Bearer realm="attestory"')]
+        await _say(send, 401, "say who you are: Authorization: Bearer TOKEN", challenge)
+
+    async def _in_turn(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await asyncio.wait_for(self._places.acquire(), QUEUE_SECONDS)
+        except TimeoutError:
+            await _say(send, 503, "too much is asked at once", [(b"retry-after", b"5")])
+            return
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._places.release()
+
+
+def visitor_of(scope: Scope) -> Visitor | None:
+    """Who asks; None for a stranger at the door."""
+    found: Visitor | None = scope.get(VISITOR)
+    return found
+
+
+def _is_open(path: str) -> bool:
+    return any(path == one or (one.endswith("/") and path.startswith(one)) for one in OPEN_TO_ALL)
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    """By name in lower case; one that is there twice is joined, and so fits nothing."""
+    found: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
+
+
+def _client(scope: Scope) -> str:
+    """The address that asks, in its one spelling."""
+    client = scope.get("client")
+    if not client:
+        return "unknown"
+    try:
+        return address_of(str(client[0]))
+    except ValueError:
+        return "unknown"
+
+
+def _cookie(headers: dict[str, str]) -> str | None:
+    try:
+        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return None
+    return None if found is None else found.value
+
+
+def _with_headers(send: Send) -> Send:
+    """Adds the headers that every answer has, and the one against keeping it where none is said."""
+
+    async def send_safely(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            held = list(message.get("headers") or ())
+            names = {bytes(name).lower() for name, _ in held}
+            held += [one for one in (*SECURITY_HEADERS, NOT_KEPT) if one[0] not in names]
+            message = {**message, "headers": held}
+        await send(message)
+
+    return send_safely
+
+
+async def _say(
+    send: Send, status: int, words: str, headers: Iterable[tuple[bytes, bytes]] = ()
+) -> None:
+    body = (words + "\n").encode() if words else b""
+    start: list[tuple[bytes, bytes]] = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", str(len(body)).encode()),
+        *headers,
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": start})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,70 @@
+"""Pages from templates. All is escaped; nothing is marked safe but what this package draws."""
+
+from functools import lru_cache
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from audit import __version__
+from audit.web import shown
+from audit.web.answer import Answer, Asked, Screen, address
+
+TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+"""What lies in static/."""
+
+
+@lru_cache(maxsize=1)
+def environment() -> Environment:
+    """The templates, and what they may use."""
+    made = Environment(
+        loader=PackageLoader("audit.web"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(
+        text=shown.text,
+        kind=shown.kind,
+        when=shown.when,
+        exact=shown.exact,
+        age=shown.age,
+        number=shown.number,
+        short_hash=shown.short_hash,
+        command_line=shown.command_line,
+    )
+    made.globals.update(address=address, static=static_address, version=__version__)
+    return made
+
+
+@lru_cache(maxsize=64)
+def static_file(name: str) -> bytes | None:
+    """A file of static/; None where there is no such."""
+    if "/" in name or "\\" in name or not name.endswith(tuple(TYPES)):
+        return None
+    found = files("audit.web").joinpath("static", name)
+    return found.read_bytes() if found.is_file() else None
+
+
+@lru_cache(maxsize=64)
+def static_address(name: str) -> str:
+    """Where browsers find a file of static/: another address for other bytes, so it may be kept."""
+    data = static_file(name)
+    if data is None:
+        raise LookupError(f"there is no static file {name}")
+    return f"/static/{name}?v={sha256(data).hexdigest()[:12]}"
+
+
+def page(screen: Screen, asked: Asked, answer: Answer, menu: tuple[Screen, ...], who: str) -> str:
+    """One screen as HTML."""
+    template = environment().get_template(screen.template)
+    return template.render(
+        screen=screen, asked=asked, answer=answer, menu=menu, who=who, **answer.data, **answer.view
+    )
+
+
+def plain_page(template: str, **values: Any) -> str:
+    """A page that is no screen: an error, the way in."""
+    return environment().get_template(template).render(**values)

@@ -1,0 +1,71 @@
+"""Values as pages show them: harmless to look at, of bounded length; templates escape them."""
+
+from datetime import datetime
+from typing import Any
+
+from audit.event.times import format_time
+from audit.event.values import Value
+from audit.ledger.harmless import ELLIPSIS, harmless
+from audit.replay.rows_out import plain_text
+
+MAX_CELL_CHARS = 400
+"""Of a value in a table, so much is shown; the whole is in the `.json` twin."""
+MAX_VALUE_CHARS = 20_000
+"""Of a value on a page of its own."""
+
+_STEPS = ((86_400, "d"), (3_600, "h"), (60, "min"))
+
+
+def text(value: Any, most: int = MAX_CELL_CHARS) -> str:
+    """A value or a text for a page: control characters and changes of direction spelled out."""
+    plain = value if isinstance(value, str) else plain_text(value)
+    if len(plain) > most:
+        return f"{harmless(plain[:most])}{ELLIPSIS} ({len(plain):,} characters)"
+    return harmless(plain)
+
+
+def kind(value: Value) -> str:
+    """The type of a value in a word: what tells 5 from "5", and null from the text "null"."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    names = {int: "integer", float: "double", str: "string", bytes: "bytes", datetime: "timestamp"}
+    return names.get(type(value), type(value).__name__.lower())
+
+
+def when(time_us: int | None) -> str:
+    """A time to the second, UTC."""
+    return "" if time_us is None else format_time(time_us)[:19].replace("T", " ")
+
+
+def exact(time_us: int | None) -> str:
+    """A time to the microsecond, RFC 3339."""
+    return "" if time_us is None else format_time(time_us)
+
+
+def age(seconds: float | None) -> str:
+    """How long ago."""
+    if seconds is None:
+        return ""
+    for size, unit in _STEPS:
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"
+
+
+def number(value: float | None) -> str:
+    """A number with thousands apart."""
+    return "" if value is None else f"{value:,}"
+
+
+def short_hash(value: str) -> str:
+    """The first digits of a hash, as commands take it."""
+    return value[:12]
+
+
+def command_line(words: tuple[str, ...]) -> str:
+    """Words as one line that a shell reads as these words."""
+    from shlex import join
+
+    return join(words)
