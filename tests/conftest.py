@@ -22,7 +22,7 @@ from tests.services.fixtures import (  # noqa: F401 - pytest finds them by being
 )
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-OF_THE_TESTS = {REQUIRE_SERVICES, "AUDIT_MERKLE_TESTDATA", *fixtures.SETTINGS}
+OF_THE_TESTS = {REQUIRE_SERVICES, "AUDIT_MERKLE_TESTDATA", "AUDIT_TEST_ARTEFACTS", *fixtures.SETTINGS}
 """Settings that speak to the tests themselves; all other AUDIT_ names are some user's."""
 IN_MEMORY = Path("/dev/shm")
 """A file system of Linux in which a commit waits for no disk."""

@@ -90,6 +90,16 @@ class Asked:
         return address(self.path, {**self.parameters, **changed})
 
     @property
+    def point(self) -> dict[str, str]:
+        """The parameters that say at which point of the past this is; none at HEAD."""
+        names = ("pin",) if self.text("pin") else ("as_of",)
+        return {name: self.parameters[name] for name in names if self.text(name)}
+
+    def link(self, path: str, **parameters: str | None) -> str:
+        """The address of another page at the same point."""
+        return address(path, {**parameters, **self.point})
+
+    @property
     def permalink(self) -> str:
         """The address of this page that gives the same answer for ever."""
         return self.here(as_of=None, pin=pin_text(self.cut))

@@ -1,0 +1,166 @@
+"""What the tests of the web view share: a ledger to look at, a real server, a real browser."""
+
+import http.client
+import json
+import os
+import shutil
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+import pytest
+import uvicorn
+from click.testing import CliRunner
+
+from audit.cli.app import app as cli_app
+from audit.web import WebOptions, application
+from tests.web.browser import Watched, chromium, open_page
+from tests.web.once import made_once
+
+ANSWER_SECONDS = 60
+
+
+class Got(NamedTuple):
+    """An answer of the server."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Web:
+    """A client of one running server, and the folder of its ledger."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.store = f"sqlite:///{folder / 'audit.db'}"
+
+    def get(
+        self,
+        path: str,
+        status: int | None = 200,
+        *,
+        headers: dict[str, str] | None = None,
+        method: str = "GET",
+        body: str | None = None,
+        **parameters: Any,
+    ) -> Got:
+        """Ask for an address, its parameters encoded; asserts the status, and the safe headers."""
+        if parameters:
+            path += "?" + urlencode(parameters)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_SECONDS)
+        try:
+            connection.request(method, path, body, headers or {})
+            answer = connection.getresponse()
+            held = {name.lower(): value for name, value in answer.getheaders()}
+            got = Got(answer.status, held, answer.read())
+        finally:
+            connection.close()
+        assert status is None or got.status == status, f"{path}: {got.status}\n{got.text[:2000]}"
+        assert "default-src 'none'" in got.headers["content-security-policy"]
+        assert got.status != 500
+        return got
+
+    def json(self, path: str, status: int = 200, **parameters: Any) -> Any:
+        """The twin of a screen: `path` without `.json`."""
+        return self.get(f"{path}.json", status, **parameters).json
+
+
+@pytest.fixture(scope="session")
+def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that `audit demo` leaves, made once for all workers. Not to be written to."""
+
+    def make(folder: Path) -> None:
+        result = CliRunner().invoke(cli_app, ["demo", "--dir", str(folder)])
+        assert result.exit_code == 0, result.output
+
+    return made_once("web-demo", tmp_path_factory, make)
+
+
+MakeWeb = Callable[..., Web]
+
+
+@pytest.fixture
+def make_web() -> Iterator[MakeWeb]:
+    """Starts a server over `folder/audit.db`; `options` are those of WebOptions."""
+    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+
+    def make(folder: Path, **options: Any) -> Web:
+        web, server, thread = _serve(folder, options)
+        running.append((server, thread))
+        return web
+
+    yield make
+    for server, thread in running:
+        _stop(server, thread)
+
+
+@pytest.fixture(scope="module")
+def web(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    """A server over a copy of the demo's ledger."""
+    folder = tmp_path_factory.mktemp("web") / "demo"
+    shutil.copytree(demo_folder, folder)
+    web, server, thread = _serve(folder, {})
+    yield web
+    _stop(server, thread)
+
+
+def _serve(folder: Path, options: dict[str, Any]) -> tuple[Web, uvicorn.Server, threading.Thread]:
+    listening = socket.create_server(("127.0.0.1", 0))
+    given = {"store": f"sqlite:///{folder / 'audit.db'}", "requests_per_minute": 1_000_000}
+    made = application(WebOptions(**{**given, **options}))
+    config = uvicorn.Config(made, log_level="error", proxy_headers=False, server_header=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+    thread.start()
+    return Web(folder, listening.getsockname()[1]), server, thread
+
+
+def _stop(server: uvicorn.Server, thread: threading.Thread) -> None:
+    server.should_exit = True
+    thread.join(ANSWER_SECONDS)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """One Chromium for all tests of a worker; skips where there is none."""
+    yield from chromium()
+
+
+@pytest.fixture
+def browser_page(browser: Any) -> Iterator[Callable[..., Watched]]:
+    """Opens a page in a fresh profile: `browser_page(theme="dark", width=1280)`.
+
+    At the end of the test no page may have written an error to its console.
+    """
+    opened: list[Watched] = []
+
+    def open_one(theme: str = "light", width: int = 1280, javascript: bool = True) -> Watched:
+        opened.append(open_page(browser, theme, width, javascript))
+        return opened[-1]
+
+    yield open_one
+    for page in opened:
+        page.close()
+
+
+@pytest.fixture
+def artefacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where screenshots go: the folder of AUDIT_TEST_ARTEFACTS, else a temporary one."""
+    named = os.environ.get("AUDIT_TEST_ARTEFACTS")
+    folder = Path(named) if named else tmp_path_factory.getbasetemp() / "artefacts"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
