@@ -47,14 +47,19 @@ class Table(NamedTuple):
 
 @dataclass(frozen=True)
 class Asked:
-    """One question: the ledger, open for this request alone, the cut, and the URL's parameters."""
+    """One question: the ledger, open for this request alone, the cut, and the URL's parameters.
+
+    `wants_table`: CSV or Parquet is asked for, so that only `Answer.table` counts.
+    `verification`: tells of the newest verification (see `audit.web.verifying`).
+    """
 
     ledger: "Ledger"
     policy: "Policy | None"
     cut: Cut
     path: str
     parameters: Mapping[str, str]
-    wants_table: bool = False
+    wants_table: bool
+    verification: Callable[[], dict[str, Any]]
 
     def text(self, name: str) -> str | None:
         """A parameter; None where it is not there or empty."""

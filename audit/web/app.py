@@ -21,7 +21,7 @@ from audit.web.options import WebOptions, address_of
 from audit.web.readers import Readers
 from audit.web.render import TYPES, static_file
 from audit.web.screens import SCREENS
-from audit.web.verifying import add_verifying
+from audit.web.verifying import Verifying, add_verifying
 
 FOR_EVER = "public, max-age=31536000, immutable"
 
@@ -58,10 +58,11 @@ def application(options: WebOptions) -> Guard:
         options.proxy_header,
         Sessions(time.monotonic),
     )
-    handling = Handling(options, readers, access, SCREENS)
+    verifying = Verifying(options)
+    handling = Handling(options, readers, access, verifying, SCREENS)
     handling.add_to(inner)
     add_login(inner, doorkeeper)
-    add_verifying(inner, options, access)
+    add_verifying(inner, verifying, access)
     inner.add_api_route("/static/{name}", _static, include_in_schema=False, methods=["GET", "HEAD"])
     inner.add_api_route("/healthz", _healthy, include_in_schema=False, methods=["GET", "HEAD"])
     hosts = Hosts(options.host, options.allowed_hosts)

@@ -32,6 +32,7 @@ from audit.web.options import WebOptions
 from audit.web.pinned import pinned
 from audit.web.readers import Readers
 from audit.web.render import page, plain_page
+from audit.web.verifying import Verifying
 
 MAX_PARAMETER_CHARS = 16_384
 """Longest value of one parameter."""
@@ -45,9 +46,15 @@ class Handling:
     """All screens of one view."""
 
     def __init__(
-        self, options: WebOptions, readers: Readers, access: Access, screens: tuple[Screen, ...]
+        self,
+        options: WebOptions,
+        readers: Readers,
+        access: Access,
+        verifying: Verifying,
+        screens: tuple[Screen, ...],
     ) -> None:
         """`screens` in the order of the menu."""
+        self._verification = verifying.state
         self._options = options
         self._readers = readers
         self._access = access
@@ -92,7 +99,9 @@ class Handling:
             cut = _cut(ledger, parameters)
             policy = ledger.policy_file(self._options.policy)
             wants_table = form in (CSV, PARQUET)
-            asked = Asked(ledger, policy, cut, screen.path, parameters, wants_table)
+            asked = Asked(
+                ledger, policy, cut, screen.path, parameters, wants_table, self._verification
+            )
             answer = screen.answer(asked)
             if screen.shows_data:
                 self._access.note(who, screen.path + form, asked)

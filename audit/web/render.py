@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from audit import __version__
-from audit.web import shown
+from audit.web import links, shown
 from audit.web.answer import Answer, Asked, Screen, address
 
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -35,7 +35,13 @@ def environment() -> Environment:
         short_hash=shown.short_hash,
         command_line=shown.command_line,
     )
-    made.globals.update(address=address, static=static_address, version=__version__)
+    made.globals.update(
+        address=address,
+        static=static_address,
+        version=__version__,
+        link_of=links.of_ref,
+        link_of_entry=links.of_entry,
+    )
     return made
 
 

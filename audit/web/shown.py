@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import Any
 
+from jinja2 import Undefined
+
 from audit.event.times import format_time
 from audit.event.values import Value
 from audit.ledger.harmless import ELLIPSIS, harmless
@@ -18,6 +20,8 @@ _STEPS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 def text(value: Any, most: int = MAX_CELL_CHARS) -> str:
     """A value or a text for a page: control characters and changes of direction spelled out."""
+    if isinstance(value, Undefined):
+        str(value)  # raises: a template names what no screen gives
     plain = value if isinstance(value, str) else plain_text(value)
     if len(plain) > most:
         return f"{harmless(plain[:most])}{ELLIPSIS} ({len(plain):,} characters)"

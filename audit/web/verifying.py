@@ -11,7 +11,6 @@ from starlette.responses import RedirectResponse, Response
 from audit.errors import AuditError
 from audit.ledger import Ledger
 from audit.web.access import Access
-from audit.web.forms import MEDIA_TYPES, json_text
 from audit.web.guard.asgi import visitor_of
 from audit.web.options import WebOptions
 
@@ -68,10 +67,8 @@ def _bounded(report: dict[str, Any]) -> dict[str, Any]:
     return {**report, "findings": findings[:MAX_FINDINGS], "findings_in_all": len(findings)}
 
 
-def add_verifying(app: FastAPI, options: WebOptions, access: Access) -> None:
-    """Add the button and what it tells; the page itself is a screen."""
-    verifying = Verifying(options)
-    app.state.verifying = verifying
+def add_verifying(app: FastAPI, verifying: Verifying, access: Access) -> None:
+    """Add the button; what it leads to is a screen."""
 
     def start(request: Request) -> Response:
         visitor = visitor_of(request.scope)
@@ -80,14 +77,4 @@ def add_verifying(app: FastAPI, options: WebOptions, access: Access) -> None:
             access.record(who, "/verify/run", {}, "")
         return RedirectResponse("/verify", SEE_OTHER)
 
-    def state() -> Response:
-        return Response(json_text(verifying.state()), media_type=MEDIA_TYPES[".json"])
-
     app.add_api_route("/verify/run", start, methods=["POST"], include_in_schema=False)
-    app.add_api_route(
-        "/verify/state.json",
-        state,
-        methods=["GET"],
-        summary="How far the newest verification is, or what it found.",
-        response_class=Response,
-    )

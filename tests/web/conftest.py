@@ -15,6 +15,7 @@ import pytest
 import uvicorn
 from click.testing import CliRunner
 
+import audit
 from audit.cli.app import app as cli_app
 from audit.web import WebOptions, application
 from tests.web.browser import Watched, chromium, open_page
@@ -90,6 +91,41 @@ def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_once("web-demo", tmp_path_factory, make)
 
 
+HOSTILE = {
+    "markup": "<script>alert(1)</script><img src=x onerror=alert(2)>",
+    "formula": "=HYPERLINK(0)",
+    "direction": "safe\u202egnp.exe",
+    "control": "a\x00b\x1b[31mc\u2028d",
+    "quotes": "'\"><b>{{ 7 * 7 }}{% raw %}",
+    "long": "x" * 60_000,  # nearly the most that a row may take
+}
+HOSTILE_KEY = "../k'\"<b>&?#%2F\n\u202e/1"
+
+
+@pytest.fixture(scope="session")
+def hostile_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger of what an attacker would write: values, keys, actors, reasons, a refused event."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        markup = HOSTILE["markup"]
+        with audit.Emitter(f"sqlite:///{folder / 'audit.db'}", source=markup) as emit:
+            with audit.context(actor=markup, reason=HOSTILE["direction"], request_id=markup):
+                emit.create("user", HOSTILE_KEY, HOSTILE)
+                emit.update("user", HOSTILE_KEY, {markup: HOSTILE["formula"]})
+                emit.create("<b>", "1", {"a": 1}, event_id=markup)
+            emit.flush()
+            emit.create("<b>", "2", {"a": 2}, event_id=markup)
+
+    return made_once("web-hostile", tmp_path_factory, make)
+
+
+@pytest.fixture(scope="module")
+def hostile(hostile_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    """A server over a copy of the hostile ledger."""
+    yield from _copied(hostile_folder, tmp_path_factory)
+
+
 MakeWeb = Callable[..., Web]
 
 
@@ -111,8 +147,12 @@ def make_web() -> Iterator[MakeWeb]:
 @pytest.fixture(scope="module")
 def web(demo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     """A server over a copy of the demo's ledger."""
-    folder = tmp_path_factory.mktemp("web") / "demo"
-    shutil.copytree(demo_folder, folder)
+    yield from _copied(demo_folder, tmp_path_factory)
+
+
+def _copied(original: Path, factory: pytest.TempPathFactory) -> Iterator[Web]:
+    folder = factory.mktemp("web") / "ledger"
+    shutil.copytree(original, folder)
     web, server, thread = _serve(folder, {})
     yield web
     _stop(server, thread)

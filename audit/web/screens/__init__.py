@@ -1,6 +1,17 @@
 """The screens, in the order of the menu."""
 
 from audit.web.answer import Screen
+from audit.web.screens.keys import KEYS
 from audit.web.screens.overview import OVERVIEW
+from audit.web.screens.quarantine import QUARANTINE, QUARANTINED
+from audit.web.screens.review import REVIEW
+from audit.web.screens.verification import VERIFICATION
 
-SCREENS: tuple[Screen, ...] = (OVERVIEW,)
+SCREENS: tuple[Screen, ...] = (
+    OVERVIEW,
+    REVIEW,
+    VERIFICATION,
+    KEYS,
+    QUARANTINE,
+    QUARANTINED,
+)
