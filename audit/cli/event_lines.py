@@ -3,25 +3,17 @@
 import csv
 import io
 import json
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from audit.cli.harmless import harmless
-from audit.errors import InvalidInput
-from audit.event.row import Change
 from audit.event.times import format_time
-from audit.event.types import SCHEMA
-from audit.event.values import Value
-from audit.replay.query import sort_of
-from audit.replay.rows_out import plain_text
+from audit.ledger.said import kind, place, summary, what
 
 if TYPE_CHECKING:
     from audit.ledger import Ledger
     from audit.log.record import Record
 
 COLUMNS = ("ENTRY", "RECORDED", "TYPE", "WHAT", "ACTOR", "SAYS")
-SHORT_ID_CHARS = 13
-MAX_SUMMARY_CHARS = 200
 
 _CSV_COLUMNS = (
     *("log", "index", "recorded_time", "event_id", "type", "source", "entity_type", "entity_key"),
@@ -35,53 +27,11 @@ def when(time_us: int) -> str:
     return format_time(time_us)[:19].replace("T", " ")
 
 
-def what(record: "Record") -> str:
-    """What the event is about."""
-    event = record.event
-    if event is None or event.entity_type is None:
-        return ""
-    return event.entity_type + ("" if event.entity_key is None else f"/{event.entity_key}")
-
-
-def kind(record: "Record") -> str:
-    """Its type; for what has none, what it is."""
-    return sort_of(record) if record.event is None else record.event.type
-
-
-def summary(ledger: "Ledger", record: "Record") -> str:
-    """What the event says, in a few words: the fields it sets."""
-    if record.event is None:
-        return record.entry.reason or ""
-    try:
-        said = ledger.content(record)
-    except InvalidInput as error:
-        return f"undecodable: {error}"
-    if record.event.type == SCHEMA:
-        return _schema_name(said)
-    if not isinstance(said, Change):
-        return _fields(said)
-    if said.after is not None:
-        return ("= " if said.image == "full" and kind(record) == "data.update" else "") + _fields(
-            said.after
-        )
-    return ""
-
-
-def _schema_name(said: Any) -> str:
-    schema = said.get("schema") if isinstance(said, dict) else None
-    return str(schema.get("name", "")) if isinstance(schema, dict) else ""
-
-
-def _fields(fields: Mapping[str, Value]) -> str:
-    text = ", ".join(f"{name}={plain_text(value)}" for name, value in fields.items())
-    return text[:MAX_SUMMARY_CHARS]
-
-
 def table_row(ledger: "Ledger", record: "Record") -> tuple[str, ...]:
     """The cells of COLUMNS."""
     actor = (record.event.actor if record.event else None) or ""
     return (
-        _place(ledger, record),
+        place(ledger, record),
         when(record.recorded_time_us),
         kind(record),
         what(record),
@@ -94,7 +44,7 @@ def oneline(ledger: "Ledger", record: "Record") -> str:
     """One line of text, with its line end."""
     actor = record.event.actor if record.event else None
     words = [
-        _place(ledger, record),
+        place(ledger, record),
         f"{record.leaf_hash.hex()[:8]}",
         kind(record),
         what(record),
@@ -102,11 +52,6 @@ def oneline(ledger: "Ledger", record: "Record") -> str:
         summary(ledger, record),
     ]
     return harmless(" ".join(word for word in words if word)) + "\n"
-
-
-def _place(ledger: "Ledger", record: "Record") -> str:
-    """The index; with several logs LOG/INDEX, which is what `audit show` takes."""
-    return str(record.index) if ledger.single else f"{record.log}/{record.index}"
 
 
 def _csv(cells: "tuple[Any, ...]") -> str:

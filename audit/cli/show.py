@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from audit.cli.event_lines import kind, summary
 from audit.cli.harmless import harmless
 from audit.cli.options import (
     as_of_option,
@@ -21,6 +20,7 @@ from audit.errors import InvalidInput, NotFound
 from audit.event.row import Change
 from audit.event.times import format_time
 from audit.event.types import SCHEMA
+from audit.ledger.said import kind, summary
 from audit.replay.refs import RECORD_WORDS, Ref, parse_ref
 from audit.replay.rows_out import plain_text
 

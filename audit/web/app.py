@@ -19,6 +19,7 @@ from audit.web.handling import Handling
 from audit.web.login import add_login
 from audit.web.options import WebOptions, address_of
 from audit.web.readers import Readers
+from audit.web.receipts import add_receipts
 from audit.web.render import TYPES, static_file
 from audit.web.screens import SCREENS
 from audit.web.verifying import Verifying, add_verifying
@@ -62,6 +63,7 @@ def application(options: WebOptions) -> Guard:
     handling = Handling(options, readers, access, verifying, SCREENS)
     handling.add_to(inner)
     add_login(inner, doorkeeper)
+    add_receipts(inner, readers, access, handling.failed)
     add_verifying(inner, verifying, access)
     inner.add_api_route("/static/{name}", _static, include_in_schema=False, methods=["GET", "HEAD"])
     inner.add_api_route("/healthz", _healthy, include_in_schema=False, methods=["GET", "HEAD"])

@@ -78,7 +78,7 @@ class Handling:
                     responses=_responses(form),
                     openapi_extra={"parameters": [_described(one) for one in _taken(screen)]},
                 )
-        app.add_exception_handler(Exception, self._failed)
+        app.add_exception_handler(Exception, self.failed)
         app.add_exception_handler(HTTPException, self._no_page)
 
     def _handler(self, screen: Screen, form: str) -> Callable[[Request], Response]:
@@ -86,7 +86,7 @@ class Handling:
             try:
                 return self._answered(screen, form, request)
             except Exception as error:  # a screen's bug must not end as a bare 500
-                return self._failed(request, error)
+                return self.failed(request, error)
 
         return handle
 
@@ -122,7 +122,7 @@ class Handling:
             headers={"content-disposition": f'attachment; filename="{_file_name(answer)}{form}"'},
         )
 
-    def _failed(self, request: Request, error: Exception) -> Response:
+    def failed(self, request: Request, error: Exception) -> Response:
         """An error as a page or JSON, whichever was asked for."""
         status, words = _status(error), str(error)
         if status is None:

@@ -113,9 +113,9 @@ def hostile_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             with audit.context(actor=markup, reason=HOSTILE["direction"], request_id=markup):
                 emit.create("user", HOSTILE_KEY, HOSTILE)
                 emit.update("user", HOSTILE_KEY, {markup: HOSTILE["formula"]})
-                emit.create("<b>", "1", {"a": 1}, event_id=markup)
+                emit.create("note", "1", {"a": 1}, event_id=markup)
             emit.flush()
-            emit.create("<b>", "2", {"a": 2}, event_id=markup)
+            emit.create("note", "2", {"a": 2}, event_id=markup)
 
     return made_once("web-hostile", tmp_path_factory, make)
 

@@ -1,6 +1,8 @@
 """The screens, in the order of the menu."""
 
 from audit.web.answer import Screen
+from audit.web.screens.event import EVENT
+from audit.web.screens.events import EVENTS
 from audit.web.screens.keys import KEYS
 from audit.web.screens.overview import OVERVIEW
 from audit.web.screens.quarantine import QUARANTINE, QUARANTINED
@@ -9,6 +11,8 @@ from audit.web.screens.verification import VERIFICATION
 
 SCREENS: tuple[Screen, ...] = (
     OVERVIEW,
+    EVENTS,
+    EVENT,
     REVIEW,
     VERIFICATION,
     KEYS,

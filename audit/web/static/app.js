@@ -70,3 +70,48 @@
   }
   setTimeout(look, 500);
 })();
+
+// The live tail: new events on top of the table, as long as the box is ticked.
+(() => {
+  const table = document.getElementById("events");
+  const box = document.getElementById("live");
+  if (!table || !box) return;
+  box.hidden = false;
+  box.nextElementSibling.hidden = false;
+  const body = table.querySelector("tbody");
+  const MAX_ROWS = 1000;
+
+  function cell(tag, text) {
+    const made = document.createElement(tag);
+    made.textContent = text;
+    return made;
+  }
+  function add(one) {
+    const row = document.createElement("tr");
+    const place = document.createElement("th");
+    place.scope = "row";
+    const link = document.createElement("a");
+    link.href = `/event?at=${one.log}%2F${one.index}`;
+    link.textContent = `${one.log}/${one.index}`;
+    place.append(link);
+    const when = new Date(one.recorded_us / 1000).toISOString().slice(0, 19).replace("T", " ");
+    row.append(place, cell("td", when), cell("td", one.type));
+    row.append(cell("td", one.what), cell("td", one.actor), cell("td", one.says));
+    row.className = "added";
+    body.prepend(row);
+    while (body.rows.length > MAX_ROWS) body.rows[body.rows.length - 1].remove();
+  }
+  async function look() {
+    if (!box.checked) return;
+    const asked = new URLSearchParams({ q: table.dataset.query, since: table.dataset.since });
+    const answer = await fetch(`/events.json?${asked}`).catch(() => null);
+    if (answer && answer.ok) {
+      const said = await answer.json();
+      said.rows.forEach(add);
+      if (said.more) return location.reload();
+      table.dataset.since = said.since;
+    }
+    setTimeout(look, 2000);
+  }
+  box.addEventListener("change", look);
+})();

@@ -1,0 +1,64 @@
+"""An event in a few words: what it is about, its kind, what it says."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from audit.errors import InvalidInput
+from audit.event.row import Change
+from audit.event.types import SCHEMA
+from audit.event.values import Value
+from audit.replay.query import sort_of
+from audit.replay.rows_out import plain_text
+
+if TYPE_CHECKING:
+    from audit.ledger.facade import Ledger
+    from audit.log.record import Record
+
+MAX_SUMMARY_CHARS = 200
+
+
+def what(record: "Record") -> str:
+    """What the event is about."""
+    event = record.event
+    if event is None or event.entity_type is None:
+        return ""
+    return event.entity_type + ("" if event.entity_key is None else f"/{event.entity_key}")
+
+
+def kind(record: "Record") -> str:
+    """Its type; for what has none, what it is."""
+    return sort_of(record) if record.event is None else record.event.type
+
+
+def place(ledger: "Ledger", record: "Record") -> str:
+    """The index; with several logs LOG/INDEX, which is what `audit show` takes."""
+    return str(record.index) if ledger.single else f"{record.log}/{record.index}"
+
+
+def summary(ledger: "Ledger", record: "Record") -> str:
+    """What the event says, in a few words: the fields it sets."""
+    if record.event is None:
+        return record.entry.reason or ""
+    try:
+        said = ledger.content(record)
+    except InvalidInput as error:
+        return f"undecodable: {error}"
+    if record.event.type == SCHEMA:
+        return _schema_name(said)
+    if not isinstance(said, Change):
+        return _fields(said)
+    if said.after is not None:
+        return ("= " if said.image == "full" and kind(record) == "data.update" else "") + _fields(
+            said.after
+        )
+    return ""
+
+
+def _schema_name(said: Any) -> str:
+    schema = said.get("schema") if isinstance(said, dict) else None
+    return str(schema.get("name", "")) if isinstance(schema, dict) else ""
+
+
+def _fields(fields: Mapping[str, Value]) -> str:
+    text = ", ".join(f"{name}={plain_text(value)}" for name, value in fields.items())
+    return text[:MAX_SUMMARY_CHARS]

@@ -1,0 +1,161 @@
+"""Events that fit a query, newest first: the language of `audit log`, with counts to narrow it."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+from audit.errors import InvalidInput
+from audit.ledger import Ledger
+from audit.ledger.said import kind, summary, what
+from audit.log.record import Record
+from audit.web.answer import Answer, Asked, Parameter, Screen, Table
+from audit.web.pinned import pin_text, pinned
+from audit.web.query_text import term
+from audit.web.shown import text
+
+DEFAULT_EVENTS = 50
+MAX_EVENTS = 1_000
+"""Of one page."""
+COUNTED_EVENTS = 500
+"""Facets count among so many of the newest that fit."""
+FACET_VALUES = 8
+MAX_NEW = 200
+"""Events that the live tail is told of at once."""
+
+_COLUMNS = (
+    *("log", "index", "recorded_time", "event_id", "type", "source", "entity_type", "entity_key"),
+    *("valid_time", "actor", "reason", "transaction_id", "supersedes"),
+    *("image", "before", "after", "data"),
+)
+
+
+def _answer(asked: Asked) -> Answer:
+    query = asked.text("q") or ""
+    if asked.wants_table:
+        rows = (_row(asked.ledger, one) for one in asked.ledger.events(query, asked.cut))
+        return Answer("Events", {}, {}, table=Table(_COLUMNS, rows))
+    if asked.text("since"):
+        return _new(asked, query)
+    limit = asked.number("limit", DEFAULT_EVENTS, MAX_EVENTS)
+    page = asked.ledger.page(query, asked.cut, after=asked.text("after"), limit=limit)
+    data = {
+        "query": query,
+        "events": [asked.ledger.event_json(one) for one in page.records],
+        "next": page.next,
+        "count": asked.ledger.count(query, asked.cut).number,
+        "pin": asked.permalink,
+    }
+    view = {
+        "rows": [_shown(asked.ledger, one) for one in page.records],
+        "older": None if page.next is None else asked.here(after=page.next),
+        "first": asked.text("after") is None,
+        "facets": _facets(asked, query, page.records, page.next is not None),
+        "since": pin_text(asked.cut),
+        "live": asked.text("after") is None and not asked.point,
+    }
+    words = ("audit", "log", *((query,) if query else ()))
+    return Answer("Events", data, view, words + _at(asked))
+
+
+def _at(asked: Asked) -> tuple[str, ...]:
+    as_of = asked.text("as_of")
+    return ("--as-of", as_of) if as_of else ()
+
+
+def _new(asked: Asked, query: str) -> Answer:
+    """What came after some sizes, oldest first: what the live tail asks."""
+    before = pinned(asked.ledger.reader, asked.needed("since"))
+    found = asked.ledger.events(query, asked.cut, since=before.sizes, scan=True)
+    records = list(islice(found, MAX_NEW + 1))
+    rows = [_harmless(_shown(asked.ledger, one)) for one in records[:MAX_NEW]]
+    data = {
+        "query": query,
+        "events": [asked.ledger.event_json(one) for one in records[:MAX_NEW]],
+        "rows": rows,
+        "more": len(records) > MAX_NEW,
+        "since": pin_text(asked.cut),
+    }
+    view: dict[str, Any] = {
+        "older": None,
+        "first": True,
+        "facets": [],
+        "live": False,
+        "count": len(rows),
+    }
+    return Answer("New events", {**data, "next": None}, view)
+
+
+def _shown(ledger: Ledger, record: Record) -> dict[str, Any]:
+    """One row of the page, and of the live tail."""
+    event = record.event
+    return {
+        "log": record.log,
+        "index": record.index,
+        "recorded_us": record.recorded_time_us,
+        "type": kind(record),
+        "what": what(record),
+        "actor": (event.actor if event else None) or "",
+        "says": summary(ledger, record),
+    }
+
+
+def _harmless(row: dict[str, Any]) -> dict[str, Any]:
+    """The same for a script, which puts its texts into the page as they are."""
+    return {name: text(value) if isinstance(value, str) else value for name, value in row.items()}
+
+
+def _facets(
+    asked: Asked, query: str, records: Sequence[Record], more: bool
+) -> list[tuple[str, list[tuple[str, int, str]]]]:
+    """Qualifier -> (value, how often, address of the narrower query), the most frequent first."""
+    counted = records
+    if more and len(records) < COUNTED_EVENTS:
+        counted = asked.ledger.page(query, asked.cut, limit=COUNTED_EVENTS).records
+    facets = []
+    for name, values in (
+        ("type", (kind(one) for one in counted)),
+        ("entity", (one.event.entity_type if one.event else None for one in counted)),
+        ("actor", (one.event.actor if one.event else None for one in counted)),
+        ("source", (one.event.source if one.event else None for one in counted)),
+    ):
+        found = Counter(value for value in values if value).most_common(FACET_VALUES)
+        if len(found) > 1:
+            facets.append((name, [_narrower(asked, query, name, *one) for one in found]))
+    return facets
+
+
+def _narrower(asked: Asked, query: str, name: str, value: str, n: int) -> tuple[str, int, str]:
+    narrower = f"{query} {term(name, value)}".strip()
+    return value, n, asked.here(q=narrower, after=None)
+
+
+def _row(ledger: Ledger, record: Record) -> Sequence[Any]:
+    try:
+        said = ledger.event_json(record)
+    except InvalidInput as error:
+        said = {"log": record.log, "index": record.index, "data": f"undecodable: {error}"}
+    return [_cell(said.get(name)) for name in _COLUMNS]
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return value
+
+
+EVENTS = Screen(
+    path="/events",
+    template="events.html",
+    about="Events that fit a query, newest first; CSV and Parquet have all of them, oldest first.",
+    answer=_answer,
+    parameters=(
+        Parameter("q", "A query as `audit log` takes it: actor:alice op:update entity:user."),
+        Parameter("after", "The token of the page before."),
+        Parameter("limit", "Events of a page: 1 to 1,000; 50 unless told."),
+        Parameter("since", "Sizes as in a pin: only what came after, at most 200, oldest first."),
+    ),
+    menu="Events",
+    tabular=True,
+)
