@@ -78,7 +78,7 @@ class Asked:
         if found is None:
             return default
         if not (
-            found.isascii() and found.isdigit() and len(found) <= 9 and 1 <= int(found) <= most
+            found.isascii() and found.isdigit() and len(found) <= 19 and 1 <= int(found) <= most
         ):
             raise InvalidInput(f"{name} is a number from 1 to {most:,}")
         return int(found)

@@ -1,6 +1,9 @@
 """The screens, in the order of the menu."""
 
 from audit.web.answer import Screen
+from audit.web.screens.compare import COMPARE
+from audit.web.screens.dataset import DATASET, DATASETS
+from audit.web.screens.entity import ENTITY
 from audit.web.screens.event import EVENT
 from audit.web.screens.events import EVENTS
 from audit.web.screens.keys import KEYS
@@ -13,6 +16,10 @@ SCREENS: tuple[Screen, ...] = (
     OVERVIEW,
     EVENTS,
     EVENT,
+    DATASETS,
+    DATASET,
+    ENTITY,
+    COMPARE,
     REVIEW,
     VERIFICATION,
     KEYS,

@@ -115,3 +115,15 @@
   }
   box.addEventListener("change", look);
 })();
+
+// The slider of an entity's versions; its ends are links without this file.
+(() => {
+  const slider = document.getElementById("slider");
+  if (!slider) return;
+  const stops = document.querySelectorAll("#versions option");
+  slider.hidden = false;
+  slider.addEventListener("input", () => {
+    document.getElementById("slid").textContent = stops[slider.value - 1].label;
+  });
+  slider.addEventListener("change", () => location.assign(stops[slider.value - 1].dataset.href));
+})();

@@ -1,0 +1,89 @@
+"""What differs between two points, of a dataset or of one row."""
+
+import json
+from itertools import islice
+from typing import Any
+
+from audit.replay.points import Cut
+from audit.replay.refs import is_ref
+from audit.replay.row_change import RowChange
+from audit.web.answer import VALID_AT, Answer, Asked, Parameter, Screen, Table
+from audit.web.pinned import pin_text, pinned
+
+PAGE_ROWS = 100
+MAX_SKIP = 1_000_000_000
+_COLUMNS = ("entity_key", "change", "field", "before", "after")
+
+
+def _answer(asked: Asked) -> Answer:
+    what = asked.text("what")
+    if what is None:
+        view: dict[str, Any] = {"a": "", "b": "", "changes": [], "next": None}
+        data: dict[str, Any] = {"what": None, "rows": [], "more": False}
+        return Answer("Compare", data, view, ("audit", "diff"))
+    a, b = asked.text("a") or "-1d", asked.text("b") or "HEAD"
+    cuts = _cut(asked, a), _cut(asked, b)
+    found = asked.ledger.diff(what, *cuts, asked.text("valid_at"))
+    if asked.wants_table:
+        return Answer(f"{what} compared", {}, {}, table=Table(_COLUMNS, _cells(found)))
+    skip = asked.number("skip", 0, MAX_SKIP) if asked.text("skip") else 0
+    rows = list(islice(found, skip, skip + PAGE_ROWS + 1))
+    more = len(rows) > PAGE_ROWS
+    data = {
+        "what": what,
+        "a": pin_text(cuts[0]),
+        "b": pin_text(cuts[1]),
+        "rows": [row.to_dict() for row in rows[:PAGE_ROWS]],
+        "more": more,
+    }
+    onward = {"a": pin_text(cuts[0]), "b": pin_text(cuts[1]), "skip": str(skip + PAGE_ROWS)}
+    view = {
+        "given_a": a,
+        "given_b": b,
+        "is_row": is_ref(what),
+        "changes": [(row, _ref(what, row)) for row in rows[:PAGE_ROWS]],
+        "first": skip + 1,
+        "next": asked.here(**onward) if more else None,
+    }
+    return Answer(f"{what}: {a} to {b}", data, view, ("audit", "diff", what, f"{a}..{b}"))
+
+
+def _cut(asked: Asked, point: str) -> Cut:
+    """A point as users type it, or the sizes of a pin."""
+    if ":" in point and point.replace(":", "").replace(",", "").isdigit():
+        return pinned(asked.ledger.reader, point)
+    return asked.ledger.cut(point)
+
+
+def _ref(what: str, row: RowChange) -> str:
+    return what if is_ref(what) else f"{what}/{row.entity_key}"
+
+
+def _cells(found: Any) -> Any:
+    """A line for each cell that differs."""
+    for row in found:
+        said = row.to_dict()
+        for name, pair in said["fields"].items():
+            old, new = (_text(pair.get(side)) for side in ("before", "after"))
+            yield said["entity_key"], said["change"], name, old, new
+
+
+def _text(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+
+
+COMPARE = Screen(
+    path="/diff",
+    template="compare.html",
+    about="The rows of a dataset, or the one row of a reference, that differ between two points.",
+    answer=_answer,
+    parameters=(
+        Parameter("what", "A dataset or a row: user, user/5."),
+        Parameter("a", "The earlier point: a time, a position, or sizes as in a pin."),
+        Parameter("b", "The later one; HEAD unless told."),
+        VALID_AT,
+        Parameter("skip", "Rows to leave out."),
+    ),
+    menu="Compare",
+    tabular=True,
+)
