@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from audit.cli.event_lines import when
 from audit.cli.options import (
     as_of_option,
     json_option,
@@ -17,6 +16,7 @@ from audit.cli.options import (
 from audit.cli.output import write_json, write_json_array, write_table
 from audit.cli.session import Session, note
 from audit.errors import InvalidInput
+from audit.ledger.said import when
 from audit.replay.refs import is_ref, parse_ref
 from audit.replay.rows_out import plain_text
 

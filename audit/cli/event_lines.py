@@ -6,8 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from audit.cli.harmless import harmless
-from audit.event.times import format_time
-from audit.ledger.said import kind, place, summary, what
+from audit.ledger.said import kind, place, summary, what, when
 
 if TYPE_CHECKING:
     from audit.ledger import Ledger
@@ -20,11 +19,6 @@ _CSV_COLUMNS = (
     *("valid_time", "actor", "reason", "transaction_id", "supersedes"),
     *("image", "before", "after", "data"),
 )
-
-
-def when(time_us: int) -> str:
-    """A time for people: to the second, UTC."""
-    return format_time(time_us)[:19].replace("T", " ")
 
 
 def table_row(ledger: "Ledger", record: "Record") -> tuple[str, ...]:

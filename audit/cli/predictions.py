@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from audit.cli.event_lines import when
 from audit.cli.options import (
     QueryCommand,
     as_of_option,
@@ -18,6 +17,7 @@ from audit.cli.options import (
 from audit.cli.output import write, write_json_array, write_json_line, write_table
 from audit.cli.replay_traffic import show_traffic, traffic_of, traffic_options
 from audit.cli.session import Session
+from audit.ledger.said import when
 
 if TYPE_CHECKING:
     from audit.lineage.predictions import Prediction

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from audit.cli.event_lines import when
 from audit.cli.lazy import LazyGroup
 from audit.cli.options import (
     as_of_option,
@@ -17,6 +16,7 @@ from audit.cli.options import (
 from audit.cli.outcome import FINDINGS
 from audit.cli.output import write, write_block, write_json, write_json_array, write_table
 from audit.cli.session import Session, note
+from audit.ledger.said import when
 
 if TYPE_CHECKING:
     from audit.ledger import Ledger

@@ -127,7 +127,7 @@ def _show_done(running: "Relay", as_json: bool) -> int:
 
 def _show_failed(engine: "Engine", schema: str | None, as_json: bool) -> int:
     from audit.capture.database.failed import failed_rows
-    from audit.cli.event_lines import when
+    from audit.ledger.said import when
 
     found = failed_rows(engine, schema, MAX_LISTED)
     if as_json:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from audit.cli.event_lines import when
 from audit.cli.options import as_of_option, json_option, session_argument, store_option
 from audit.cli.output import write, write_json, write_json_array, write_json_line, write_table
 from audit.cli.session import Session, note
+from audit.ledger.said import when
 
 if TYPE_CHECKING:
     from audit.ledger import Ledger
@@ -128,7 +128,7 @@ def _export(ledger: "Ledger", found: "list[Run]", form: str) -> None:
 
 
 def _row(run: "Run") -> tuple[str, ...]:
-    from audit.cli.show_record import duration_text, status_text
+    from audit.ledger.cards import duration_text, status_text
 
     made = [str(model) for model in run.models]
     made += [use.name or use.dataset or use.kind or "?" for use in run.outputs]
@@ -145,7 +145,7 @@ def _row(run: "Run") -> tuple[str, ...]:
 
 def _show_inputs(found: "Iterable[Run]") -> None:
     from audit.cli.harmless import harmless
-    from audit.cli.show_record import status_text, use_text
+    from audit.ledger.cards import status_text, use_text
 
     for run in found:
         head = f"{when(run.time_us)}  {run.name}  {status_text(run)}  {run.ref}"

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from audit.cli.event_lines import when
 from audit.cli.options import as_of_option, json_option, session_argument, store_option
 from audit.cli.output import write_json, write_table
 from audit.cli.session import Session, note
+from audit.ledger.said import when
 
 if TYPE_CHECKING:
     from audit.lineage.serving import Serving

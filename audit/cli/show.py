@@ -25,8 +25,8 @@ from audit.replay.refs import RECORD_WORDS, Ref, parse_ref
 from audit.replay.rows_out import plain_text
 
 if TYPE_CHECKING:
-    from audit.cli.show_record import Card
     from audit.ledger import Ledger
+    from audit.ledger.cards import Card
     from audit.log.record import Record
     from audit.verify.signed_by import SignedBy
 
@@ -85,7 +85,7 @@ def show(
         write_json(said)
         return
     if card is not None:
-        from audit.cli.show_record import pairs_of
+        from audit.ledger.cards import pairs_of
 
         write_block(pairs_of(card))
         if predictions is not None:
@@ -126,7 +126,7 @@ def _card(ledger: "Ledger", what: str, record: "Record", as_of: str | None) -> "
     """The card of what a REF names; a POSITION asks for the entry alone."""
     if what.partition("/")[0] not in RECORD_WORDS:
         return None
-    from audit.cli.show_record import card_of
+    from audit.ledger.cards import card_of
 
     return card_of(ledger, record, as_of)
 

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from audit.cli.event_lines import when
 from audit.cli.options import (
     as_of_option,
     json_option,
@@ -15,6 +14,7 @@ from audit.cli.options import (
 )
 from audit.cli.output import counted, write, write_block, write_json, write_table
 from audit.cli.session import Session
+from audit.ledger.said import when
 
 if TYPE_CHECKING:
     from audit.capture.database.backlog import Backlog

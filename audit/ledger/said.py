@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from audit.errors import InvalidInput
 from audit.event.row import Change
+from audit.event.times import format_time
 from audit.event.types import SCHEMA
 from audit.event.values import Value
 from audit.replay.query import sort_of
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from audit.log.record import Record
 
 MAX_SUMMARY_CHARS = 200
+
+
+def when(time_us: int) -> str:
+    """A time for people: to the second, UTC."""
+    return format_time(time_us)[:19].replace("T", " ")
 
 
 def what(record: "Record") -> str:

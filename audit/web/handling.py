@@ -72,7 +72,7 @@ class Handling:
                     self._handler(screen, form),
                     methods=["GET", "HEAD"] if form == HTML else ["GET"],
                     summary=screen.about,
-                    operation_id=f"{screen.template.partition('.')[0]}{form.replace('.', '_')}",
+                    operation_id=f"{screen.path.strip('/') or 'index'}{form.replace('.', '_')}",
                     include_in_schema=form != HTML,
                     response_class=Response,
                     responses=_responses(form),

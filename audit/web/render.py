@@ -67,7 +67,12 @@ def page(screen: Screen, asked: Asked, answer: Answer, menu: tuple[Screen, ...],
     """One screen as HTML."""
     template = environment().get_template(screen.template)
     return template.render(
-        screen=screen, asked=asked, answer=answer, menu=menu, who=who, **answer.data, **answer.view
+        {**answer.data, **answer.view},
+        screen=screen,
+        asked=asked,
+        answer=answer,
+        menu=menu,
+        who=who,
     )
 
 

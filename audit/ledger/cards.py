@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from audit.cli.event_lines import when
 from audit.errors import NotFound
 from audit.event.times import format_time
 from audit.event.types import (
@@ -13,6 +12,7 @@ from audit.event.types import (
     PREDICTION,
 )
 from audit.event.values import dumps
+from audit.ledger.said import when
 from audit.lineage.records import DataUse
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from audit.lineage.run_card import RunCard
     from audit.lineage.runs import Run
     from audit.log.record import Record
+    from audit.replay.points import AsOf, Cut
 
 MAX_COLUMNS_SHOWN = 100
 Pairs = Iterator[tuple[str, str]]
@@ -36,7 +37,7 @@ class Card(Protocol):
         """All of it as JSON can hold it."""
 
 
-def card_of(ledger: "Ledger", record: "Record", as_of: str | None) -> Card | None:
+def card_of(ledger: "Ledger", record: "Record", as_of: "AsOf | Cut") -> Card | None:
     """The card of what an entry records, as known by a point; None when there is none for it."""
     from audit.lineage.dataset_card import dataset_card, feature_card
     from audit.lineage.model_card import model_card

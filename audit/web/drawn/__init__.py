@@ -1,0 +1,1 @@
+"""Drawings as SVG, from numbers and escaped texts; colours come from the style sheet."""

@@ -1,0 +1,131 @@
+"""What was predicted, which runs there were, which models: newest first."""
+
+import json
+from itertools import islice
+from typing import Any
+
+from audit.ledger.cards import duration_text, status_text
+from audit.lineage.predictions import PRIMARY, Prediction, output_text, read_prediction
+from audit.replay.books import Books
+from audit.web.answer import Answer, Asked, Parameter, Screen, Table
+
+DEFAULT_ROWS = 50
+MAX_ROWS = 1_000
+MAX_SKIP = 1_000_000
+_PREDICTIONS = "type:prediction"
+_MODELS = "type:model.version"
+_CSV = (
+    *("log", "index", "time", "prediction", "about", "model", "version", "role", "status"),
+    *("features", "output"),
+)
+AFTER = Parameter("after", "The token of the page before.")
+
+
+def _predictions(asked: Asked) -> Answer:
+    query = f"{_PREDICTIONS} {asked.text('q') or ''}".strip()
+    if asked.wants_table:
+        everything = asked.ledger.predictions(asked.text("q") or "", asked.cut)
+        return Answer("Predictions", {}, {}, table=Table(_CSV, map(_cells, everything)))
+    page = asked.ledger.page(query, asked.cut, after=asked.text("after"), limit=DEFAULT_ROWS)
+    books = Books(asked.ledger.reader, asked.cut)
+    found = [read_prediction(books, one) for one in page.records if _is_prediction(one)]
+    data = {"predictions": [one.to_json() for one in found], "next": page.next}
+    view = {
+        "rows": [(one, output_text(one)) for one in found],
+        "older": None if page.next is None else asked.here(after=page.next),
+        "primary": PRIMARY,
+    }
+    return Answer("Predictions", data, view, ("audit", "predictions", *_words(asked)))
+
+
+def _is_prediction(record: Any) -> bool:
+    return record.event is not None and record.event.type == "prediction"
+
+
+def _words(asked: Asked) -> tuple[str, ...]:
+    query = asked.text("q")
+    return (query,) if query else ()
+
+
+def _cells(one: Prediction) -> list[Any]:
+    said = one.to_json()
+    return [
+        one.record.log,
+        one.record.index,
+        said["date"],
+        one.prediction_id,
+        one.key,
+        one.model_name,
+        one.model_version,
+        one.role,
+        one.status,
+        json.dumps(said.get("features"), ensure_ascii=False),
+        output_text(one),
+    ]
+
+
+def _runs(asked: Asked) -> Answer:
+    skip = asked.number("skip", 0, MAX_SKIP) if asked.text("skip") else 0
+    everything = asked.ledger.runs(
+        asked.text("component"),
+        asked.cut,
+        since=asked.text("since"),
+        until=asked.text("until"),
+        status=asked.text("status"),
+    )
+    found = list(islice(everything, skip, skip + DEFAULT_ROWS))
+    data = {"runs": [one.to_json() for one in found], "count": len(everything)}
+    more = skip + DEFAULT_ROWS < len(everything)
+    view = {
+        "rows": [(one, status_text(one), duration_text(one)) for one in found],
+        "older": asked.here(skip=str(skip + DEFAULT_ROWS)) if more else None,
+    }
+    return Answer("Runs", data, view, ("audit", "runs"))
+
+
+def _models(asked: Asked) -> Answer:
+    page = asked.ledger.page(_MODELS, asked.cut, after=asked.text("after"), limit=DEFAULT_ROWS)
+    found = [
+        (one, f"model/{one.event.entity_key}")
+        for one in page.records
+        if one.event is not None and one.event.entity_key is not None
+    ]
+    data = {
+        "models": [{"ref": ref, "log": one.log, "index": one.index} for one, ref in found],
+        "next": page.next,
+    }
+    older = None if page.next is None else asked.here(after=page.next)
+    return Answer("Models", data, {"rows": found, "older": older}, ("audit", "log", _MODELS))
+
+
+PREDICTIONS = Screen(
+    path="/predictions",
+    template="predictions.html",
+    about="Predictions that a query fits, newest first; CSV and Parquet have all, oldest first.",
+    answer=_predictions,
+    parameters=(Parameter("q", "A query: key:003 recorded:2026-01-05."), AFTER),
+    menu="Predictions",
+    tabular=True,
+)
+RUNS = Screen(
+    path="/runs",
+    template="runs.html",
+    about="Component and training runs, newest first, failed ones too.",
+    answer=_runs,
+    parameters=(
+        Parameter("component", "Only of this component."),
+        Parameter("since", "Started at or after this time."),
+        Parameter("until", "Started before this time."),
+        Parameter("status", "START, COMPLETE or FAIL.", choices=("START", "COMPLETE", "FAIL")),
+        Parameter("skip", "Runs to leave out."),
+    ),
+    menu="Runs",
+)
+MODELS = Screen(
+    path="/models",
+    template="models.html",
+    about="Model versions, the newest first.",
+    answer=_models,
+    parameters=(AFTER,),
+    menu="Models",
+)

@@ -1,0 +1,103 @@
+"""Cards of what machine learning leaves behind: a prediction, a model version, a run."""
+
+from typing import Any
+
+from audit.errors import InvalidInput, NotFound
+from audit.ledger import Ledger
+from audit.ledger.cards import card_of, pairs_of
+from audit.lineage.model_card import model_card
+from audit.lineage.serving import serving_history
+from audit.log.record import Record
+from audit.replay.points import Cut
+from audit.replay.refs import parse_ref
+from audit.web.answer import Answer, Asked, Parameter, Screen
+
+REF = Parameter("ref", "The thing, as commands take it: prediction/ID, model/NAME@V.", True)
+_LINKED = ("prediction/", "run/", "model/", "dataset/")
+
+
+def _prediction(asked: Asked) -> Answer:
+    return _card(asked, "prediction")
+
+
+def _model(asked: Asked) -> Answer:
+    answer = _card(asked, "model")
+    name = answer.data["card"]["name"]
+    found = serving_history(asked.ledger.reader, name, asked.cut)
+    data = {**answer.data, "serving": [one.to_json() for one in found]}
+    view = {**answer.view, "served": found, "drift": asked.link("/drift", what=name)}
+    return Answer(answer.title, data, view, answer.command)
+
+
+def _run(asked: Asked) -> Answer:
+    return _card(asked, "run")
+
+
+def _card(asked: Asked, word: str) -> Answer:
+    ref = asked.needed("ref")
+    if ref.partition("/")[0] != word:
+        raise InvalidInput(f"{ref[:200]} is no {word}; write {word}/...")
+    record = _record(asked.ledger, ref, asked.cut)
+    card = card_of(asked.ledger, record, asked.cut)
+    if card is None:
+        raise NotFound(f"nothing is known of {ref[:200]} by this point")
+    data = {
+        "ref": ref,
+        "card": card.to_json(),
+        "entry": {"log": record.log, "index": record.index},
+    }
+    pairs = list(pairs_of(card))
+    view: dict[str, Any] = {
+        "pairs": [(label, text, _ref_in(text)) for label, text in pairs],
+        "trace": asked.link("/trace", ref=ref),
+        "downstream": asked.link("/trace", ref=ref, downstream="1"),
+        "served": [],
+        "drift": None,
+    }
+    return Answer(ref, data, view, ("audit", "show", ref))
+
+
+def _record(ledger: Ledger, ref: str, cut: Cut) -> Record:
+    """The entry of a thing. Raises NotFound."""
+    word, _, key = ref.partition("/")
+    if word == "prediction":
+        found = ledger.prediction_record(key, cut)
+        if found is None:
+            raise NotFound(f"there is no {ref[:200]} by this point")
+        return found
+    if word == "model" and "@" not in key:
+        return model_card(ledger.reader, key, cut).record
+    versions = ledger.history(parse_ref(ref), cut)
+    if not versions:
+        raise NotFound(f"nothing of {ref[:200]} was recorded by this point")
+    return ledger.entry(f"{versions[-1].log}/{versions[-1].index}")
+
+
+def _ref_in(text: str) -> str | None:
+    """The reference that a line of a card begins with."""
+    if not text.startswith(_LINKED):
+        return None
+    return text.split(" ", 1)[0].rstrip(",;:")
+
+
+PREDICTION = Screen(
+    path="/prediction",
+    template="thing.html",
+    about="A prediction: features as served, output, model, truth, and the verdicts of replays.",
+    answer=_prediction,
+    parameters=(REF,),
+)
+MODEL = Screen(
+    path="/model",
+    template="thing.html",
+    about="A model version: how it was trained, on what, and when it served.",
+    answer=_model,
+    parameters=(REF,),
+)
+RUN = Screen(
+    path="/run",
+    template="thing.html",
+    about="A run of a component or a training: code, parameters, inputs, outputs, how it ended.",
+    answer=_run,
+    parameters=(REF,),
+)
