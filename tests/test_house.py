@@ -34,6 +34,8 @@ FRAMES = {"joblib", "mlflow", "numpy", "pandas", "pyarrow", "scipy", "sklearn"}
 
 IMPORT_NAME_OF = {
     "confluent-kafka": {"confluent_kafka"},
+    "fastapi": {"fastapi", "starlette"},
+    "jinja2": {"jinja2", "markupsafe"},
     "kafka-python": {"kafka"},
     "prometheus-client": {"prometheus_client"},
     "pydantic-settings": {"pydantic", "pydantic_settings"},
@@ -41,7 +43,7 @@ IMPORT_NAME_OF = {
     "pandas": {"pandas", "numpy"},
     "scikit-learn": {"sklearn", "joblib"},
 }
-"""Where it is not the distribution's name. numpy comes with pandas, joblib with scikit-learn."""
+"""Where it is not the distribution's name. numpy comes with pandas, as others with theirs."""
 
 MACHINE_PATH = re.compile(r"(?<![\w./~$}-])/(?:home|Users|root|work|workspace)/\w")
 """Where people keep their homes and checkouts."""
