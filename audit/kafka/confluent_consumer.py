@@ -213,7 +213,7 @@ class ConfluentConsumer:
         if self._closed:
             return
         self._closed = True
-        held = sorted(self._held) if self._group is not None else []
+        held = sorted(self._held) if self._callbacks else []  # else they were assigned
         self._held.clear()
         self._forget(held)
         self._tell("revoked", held)

@@ -235,7 +235,10 @@ class KafkaPythonConsumer:
         place = TopicPartition(self._topic, partition)
         with self._errors():
             found = self._client.committed(place, True, self._timeout_s * 1000)
-        return None if found is None else Committed(found.offset, found.metadata or "")
+        # librdkafka commits the NUL that ends its strings, too.
+        return (
+            None if found is None else Committed(found.offset, (found.metadata or "").rstrip("\0"))
+        )
 
     def close(self) -> None:
         """Leave the group. Safe to repeat."""

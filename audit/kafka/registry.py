@@ -117,6 +117,22 @@ class Registry:
             raise NotFound(f"the schema registry has no schema {schema_id}")
         return verdict.is_event
 
+    def avro_schema(self, schema_id: int) -> str:
+        """The text of any Avro schema. Not remembered.
+
+        Raises NotFound when the registry has none of this id, FormatError for what is no Avro, or
+        refers to other schemas; Unavailable when it does not say.
+        """
+        answer = self._ask("GET", f"/schemas/ids/{schema_id}", _NO_SCHEMA)
+        if answer is None:
+            raise NotFound(f"the schema registry has no schema {schema_id}")
+        text = answer.get("schema")
+        if not isinstance(text, str):
+            raise self._failed("answered without a schema")
+        if answer.get("schemaType") not in (None, "AVRO") or answer.get("references"):
+            raise FormatError(f"schema {schema_id} of the registry is no Avro schema by itself")
+        return text
+
     def _holds(self, answer: Mapping[str, Any], canonical_schema: bytes) -> bool:
         text = answer.get("schema")
         if not isinstance(text, str):
