@@ -44,7 +44,11 @@ COMMANDS = {
     "trace-diff": _command("trace-diff", ML, "How the lineage of two things differs."),
     "drift": _command("drift", ML, "Inputs and outputs now against then; subgroups; skew."),
     "consume": _command("consume", OPERATORS, "Seal what a Kafka topic holds."),
+    "capture": _command("capture", OPERATORS, "A business database's changes into the ledger."),
     "relay": _command("relay", OPERATORS, "Bring an application's outbox into the ledger."),
+    "reconcile": _command(
+        "reconcile", OPERATORS, "Compare a dataset with its live table: what capture missed."
+    ),
     "status": _command("status", OPERATORS, "Logs, sizes, checkpoints: the first thing to type."),
     "key": _command("key", OPERATORS, "The log's and the producers' keys."),
     "readmodel": Lazy(
@@ -58,7 +62,7 @@ COMMANDS = {
 }
 
 LATER = (
-    *("capture", "reconcile", "tiles", "witness", "timestamp"),
+    *("tiles", "witness", "timestamp"),
     *("recover", "erase", "subject"),
 )
 """Names of commands that are promised, and not there yet."""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import click
 
 from audit.cli.changes import pair_text
-from audit.cli.harmless import harmless
 from audit.cli.options import (
     as_of_option,
     json_option,
@@ -17,6 +16,7 @@ from audit.cli.options import (
 )
 from audit.cli.output import write, write_json_array
 from audit.cli.session import Session, note
+from audit.ledger.harmless import harmless
 from audit.ledger.said import when
 from audit.replay.diff_steps import RowStep
 from audit.replay.points import parse_range

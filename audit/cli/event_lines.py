@@ -5,7 +5,7 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
-from audit.cli.harmless import harmless
+from audit.ledger.harmless import harmless
 from audit.ledger.said import kind, place, summary, what, when
 
 if TYPE_CHECKING:

@@ -138,7 +138,7 @@ def _check(session: Session, where: str, policy: str | None, store: str, as_json
     if as_json:
         write_json(checked.to_json())
         return
-    from audit.cli.harmless import harmless
+    from audit.ledger.harmless import harmless
 
     for line in _report(checked):
         write(harmless(line) + "\n")

@@ -19,8 +19,8 @@ from collections.abc import Callable
 
 import click
 
-from audit.cli.harmless import harmless
 from audit.errors import AuditError
+from audit.ledger.harmless import harmless
 
 FINDINGS = 1
 WRONG_CALL = 2

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 from typing import Any
 
-from audit.cli.harmless import harmless, harmless_json, shortened, width
+from audit.ledger.harmless import harmless, harmless_json, shortened, width
 
 ROWS_MEASURED = 500
 """Rows whose widths decide those of a table's columns; the rest is printed as it comes."""

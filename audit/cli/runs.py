@@ -144,8 +144,8 @@ def _row(run: "Run") -> tuple[str, ...]:
 
 
 def _show_inputs(found: "Iterable[Run]") -> None:
-    from audit.cli.harmless import harmless
     from audit.ledger.cards import status_text, use_text
+    from audit.ledger.harmless import harmless
 
     for run in found:
         head = f"{when(run.time_us)}  {run.name}  {status_text(run)}  {run.ref}"

@@ -88,7 +88,7 @@ def bus_of(store: str) -> str:
 
 def note(text: str) -> None:
     """Say something that is no data: on stderr, each line harmless for a terminal."""
-    from audit.cli.harmless import harmless
+    from audit.ledger.harmless import harmless
 
     sys.stdout.flush()
     sys.stderr.write("".join(harmless(line) + "\n" for line in text.split("\n")))

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from audit.cli.harmless import harmless
 from audit.cli.options import (
     as_of_option,
     json_option,
@@ -20,6 +19,7 @@ from audit.errors import InvalidInput, NotFound
 from audit.event.row import Change
 from audit.event.times import format_time
 from audit.event.types import SCHEMA
+from audit.ledger.harmless import harmless
 from audit.ledger.said import kind, summary
 from audit.replay.refs import RECORD_WORDS, Ref, parse_ref
 from audit.replay.rows_out import plain_text

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from audit.cli.harmless import harmless
 from audit.cli.output import write, write_block
 from audit.event.values import dumps
+from audit.ledger.harmless import harmless
 
 if TYPE_CHECKING:
     from audit.lineage.component_diff import ComponentDiff, Pairs

@@ -2,10 +2,10 @@
 
 import click
 
-from audit.cli.harmless import harmless
 from audit.cli.options import as_of_option, json_option, session_argument, store_option
 from audit.cli.output import write, write_json
 from audit.cli.session import Session
+from audit.ledger.harmless import harmless
 
 FORMATS = ("tree", "json", "dot")
 

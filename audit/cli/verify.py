@@ -107,7 +107,7 @@ def _show(session: Session, report: "Report", as_json: bool) -> None:
     if as_json:
         write_json(report.to_json())
         return
-    from audit.cli.harmless import harmless
+    from audit.ledger.harmless import harmless
     from audit.verify.report import report_text
 
     for line in report_text(report).rstrip("\n").split("\n"):

@@ -101,8 +101,10 @@ def answer_row(reader: Reader, ref: Ref, cut: Cut, valid_at_us: int | None) -> R
     from audit.replay.asof import hint, row
     from audit.replay.citation import cite
 
-    found = row(reader, ref, cut, valid_at_us)
-    tell = hint(reader, ref, cut) if valid_at_us is None else None
+    # The citation may build the read model, which is nothing to do in one transaction.
+    with reader.steady():
+        found = row(reader, ref, cut, valid_at_us)
+        tell = hint(reader, ref, cut) if valid_at_us is None else None
     return RowAnswer(found, cite(reader, cut, valid_at_us), tell)
 
 

@@ -20,6 +20,7 @@ from audit.ledger.open import (
     policy_path,
 )
 from audit.ledger.read_model import ledger_read_model
+from audit.ledger.reconciling import Reconciling
 from audit.ledger.replaying import Replaying
 from audit.ledger.searching import Searching
 from audit.replay.points import AsOf, Cut, locate, resolve
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 ALL_KINDS = "kind:event kind:schema kind:control kind:quarantined"
 
 
-class Ledger(MachineLearning, Replaying, Searching, Engines):
+class Ledger(MachineLearning, Reconciling, Replaying, Searching, Engines):
     """Reads one ledger. Use it in a `with` block, or `close` it.
 
     `url`: the store, or `bundle:///case.zip` (default AUDIT_STORE, else sqlite:///audit.db).

@@ -15,7 +15,7 @@ from audit.errors import InvalidProof, NotFound, StoreCorrupt
 from audit.event.types import SCHEMA, SCHEMA_SOURCE
 from audit.log.entry import Kind
 from audit.replay.trusted import trusted_record
-from audit.store.contract import Located, LogInfo, Reader
+from audit.store.contract import Located, LogInfo, OfRow, Reader
 from audit.tlog.checkpoint import Checkpoint
 from audit.tlog.hashing import HASH_BYTES, leaf_hash
 from audit.tlog.merkle import TreeEdge
@@ -174,6 +174,10 @@ class ProvenReader:
         """See `contract.Reader.size`: up to the signed checkpoint."""
         return self._logs[log].size
 
+    def sizes(self) -> dict[int, int]:
+        """See `contract.Reader.sizes`: up to the signed checkpoints."""
+        return {info.log: self._logs[info.log].size for info in self._infos}
+
     def leaf(self, log: int, index: int) -> bytes:
         """See `contract.Reader.leaf`: of the dataset's entries, and schemas."""
         return self._logs[log].one(index).leaf
@@ -212,6 +216,11 @@ class ProvenReader:
         proven = self._logs.get(log)
         if proven is not None and entity_type == self.entity_type:
             yield from proven.read(proven.keyless, 0, stop)
+
+    def of_row(self, log: int, entity_type: str, entity_key: str, stop: int | None = None) -> OfRow:
+        """See `contract.Reader.of_row`: of the one dataset."""
+        own = self.entity(log, entity_type, entity_key, stop)
+        return OfRow(list(own), list(self.keyless(log, entity_type, stop)))
 
     def entity_keys(self, log: int, entity_type: str, stop: int | None = None) -> Iterator[str]:
         """See `contract.Reader.entity_keys`: of the one dataset."""

@@ -202,7 +202,8 @@ class Replaying:
         from audit.replay.asof import row
 
         # Without a citation, which costs many times as much as the row: `row` has one.
-        return row(self.reader, row_ref(ref), self.cut(as_of), self._valid_us(valid_at)).row
+        with self.reader.steady():
+            return row(self.reader, row_ref(ref), self.cut(as_of), self._valid_us(valid_at)).row
 
     def join_asof(
         self,
@@ -219,13 +220,12 @@ class Replaying:
     ) -> Any:
         """The spine with, for each row, the values of its key known at its own time.
 
-        The training set without leakage: each row gets what `replay_row` says at its time, for one
-        walk over the dataset. `spine`: a pandas or Polars frame or an Arrow table, in any order; it
-        comes back in the same order, kind, index and dtypes, with further columns called as in a
-        replay, between `prefix` and `suffix`. `time` and `key` are columns of it (key: default
-        `entity_key`, else the index). `axis`: what was recorded by that time; or "valid": what was
-        true at it, as known at `as_of`. Rows without anything known then get missing values.
-        `attrs["audit_joins"]` cites, one for each join.
+        The training set without leakage: each row gets what `replay_row` says at its time.
+        `spine`: a pandas or Polars frame or an Arrow table, in any order; it comes back in the same
+        order, kind, index and dtypes, with further columns called as in a replay, between `prefix`
+        and `suffix`. `time` and `key` are columns of it (key: default `entity_key`, else the
+        index). `axis`: what was recorded by that time; or "valid": what was true at it, as known at
+        `as_of`. Where nothing is known there are missing values. `attrs["audit_joins"]` cites each.
         """
         from audit.replay.citation import cite
         from audit.replay.join import join_asof, join_of
@@ -240,7 +240,8 @@ class Replaying:
         """All versions of a thing, oldest first."""
         from audit.replay.history import history
 
-        return history(self.reader, any_ref(ref), self.cut(as_of))
+        with self.reader.steady():
+            return history(self.reader, any_ref(ref), self.cut(as_of))
 
     @overload
     def blame(
@@ -270,16 +271,20 @@ class Replaying:
         Of a whole dataset, or of its `keys`: a data frame with a line for each cell.
         """
         from audit.replay.blame import blame
-        from audit.replay.blame_frame import blame_frame
+        from audit.replay.blame_frame import blame_dataset
         from audit.replay.citation import cite
+        from audit.replay.select import selection
 
-        cut, valid_us = self.cut(as_of), self._valid_us(valid_at)
         if isinstance(what, Ref) or is_ref(what):
             if keys is not None:
                 raise InvalidInput(f"{what} is one row; keys go with a dataset")
-            return blame(self.reader, row_ref(what), cut, valid_us)
-        cited = {"entity": parse_entity(what), **cite(self.reader, cut, valid_us).to_dict()}
-        return blame_frame(self.blame_cells(what, cut, valid_at, keys=keys), cited)
+            with self.reader.steady():
+                cut, valid_us = self.cut(as_of), self._valid_us(valid_at)
+                return blame(self.reader, row_ref(what), cut, valid_us)
+        cut, valid_us = self.cut(as_of), self._valid_us(valid_at)
+        what, wanted = parse_entity(what), selection(keys=keys).keys
+        cited = {"entity": what, **cite(self.reader, cut, valid_us).to_dict()}
+        return blame_dataset(self.reader, what, cut, valid_us, wanted, cited)
 
     def blame_cells(
         self,
@@ -345,6 +350,20 @@ class Replaying:
             return diff(self.reader, parse_entity(entity), *cuts, valid_us, valid_us)
         change = diff_row(self.reader, row_ref(entity), *cuts, valid_us, valid_us)
         return iter(() if change is None else (change,))
+
+    def diff_frame(
+        self,
+        entity_type: str,
+        a: AsOf | Cut,
+        b: AsOf | Cut,
+        valid_at: When = None,
+        format: "Format" = "pandas",
+    ) -> Any:
+        """The same as a table, a line for each row: see `audit.replay.diff_frame`."""
+        from audit.replay.diff_frame import diff_frame
+
+        between = self.cut(a), self.cut(b), self._valid_us(valid_at)
+        return diff_frame(self.reader, parse_entity(entity_type), *between, format)
 
     def check_answer(
         self,

@@ -10,15 +10,12 @@ recorded them up to the asked point.
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import NamedTuple
 
-from audit.event.book import compiled
 from audit.event.row import Change
-from audit.event.types import SCHEMA
-from audit.log.entry import Kind
 from audit.log.record import Record
 from audit.replay.fold import Row
 from audit.replay.points import Cut
+from audit.replay.schemas import SchemaEvent, SchemaVersion, schema_events
 from audit.replay.trusted import trusted_record
 from audit.store.contract import Reader
 
@@ -35,16 +32,6 @@ class ColumnMode(StrEnum):
     UNION = "union"
 
 
-class SchemaVersion(NamedTuple):
-    """A version of a declared schema, as a log first recorded it."""
-
-    hash: bytes
-    recorded_time_us: int
-    name: str
-    columns: tuple[str, ...]
-    aliases: Mapping[str, str]
-
-
 Renames = Mapping[str, str]
 """Field as it was called -> as it is called at the cut."""
 
@@ -59,7 +46,11 @@ class Naming:
         self._reader = reader
         self._entity_type = entity_type
         self._cut = cut
-        self._versions = _declared_versions(reader, cut)
+        self.schemas: dict[int, list[SchemaEvent]] = {
+            log: list(schema_events(reader, log, size)) for log, size in cut.sizes.items()
+        }
+        """Log -> the schemas that it recorded below the cut."""
+        self._versions = _declared_versions(self.schemas)
         self._by_hash = {version.hash: version for version in self._versions}
         self._old_names = frozenset(old for version in self._versions for old in version.aliases)
         self._cache: dict[tuple[bytes | None, int, frozenset[str]], Renames] = {}
@@ -126,24 +117,14 @@ class Naming:
         return None
 
 
-def _declared_versions(reader: Reader, cut: Cut) -> list[SchemaVersion]:
-    """The schemas of declared datasets below the cut, each where it was recorded first."""
+def _declared_versions(schemas: Mapping[int, Iterable[SchemaEvent]]) -> list[SchemaVersion]:
+    """The schemas of declared datasets, each where it was recorded first."""
     found: dict[bytes, SchemaVersion] = {}
-    for log, size in cut.sizes.items():
-        for index, leaf in reader.special(log, size, int(Kind.EVENT)):
-            record = trusted_record(log, index, leaf)
-            if record.event is None or record.event.type != SCHEMA:
+    for recorded in schemas.values():
+        for event in recorded:
+            version = event.declared
+            if version is None:
                 continue
-            schema = compiled(record.event.payload)
-            if schema.row is None or schema.columns is None:
-                continue
-            version = SchemaVersion(
-                schema.hash,
-                record.entry.recorded_time_us,
-                schema.row.name,
-                schema.columns,
-                schema.aliases,
-            )
             known = found.get(version.hash)
             if known is None or version.recorded_time_us < known.recorded_time_us:
                 found[version.hash] = version

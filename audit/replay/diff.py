@@ -6,22 +6,28 @@ called at the later of both points, on both sides, so that a renamed field is no
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple, SupportsIndex
+from typing import TYPE_CHECKING, NamedTuple
 
-from audit.event.values import fields_to_json
 from audit.log.entry import Kind
 from audit.replay.asof import rows_at
 from audit.replay.columns import Naming
-from audit.replay.fastpath import fast_pair
-from audit.replay.fold import Row, changed_fields, fold
-from audit.replay.history import Changes, pair_to_json
+from audit.replay.fastpath import fast_differences
+from audit.replay.fold import Row, fold
 from audit.replay.known import require_dataset, require_recorded
 from audit.replay.points import Cut
 from audit.replay.refs import Ref
+from audit.replay.row_change import RowChange, change_of
 from audit.replay.steps import Steps
 from audit.replay.trusted import trusted_record
 from audit.store.contract import Reader
 
+if TYPE_CHECKING:
+    from audit.replay.columnar.differ import Differences
+
+__all__ = ["RowChange", "compared", "diff", "diff_row", "few_keys", "later_of", "touched"]
+
+FAST_DIFF_ENTRIES = 64
+"""Fewer entries between two cuts are read one by one."""
 MAX_SINGLE_KEYS = 200
 """Up to so many touched keys are always read each on its own."""
 ENTRIES_FOR_A_KEY = 25
@@ -29,41 +35,6 @@ ENTRIES_FOR_A_KEY = 25
 
 More touched keys than that are worth reading the dataset twice.
 """
-
-
-class RowChange(NamedTuple):
-    """One row at both points; None where it is not there. `fields` are those that differ."""
-
-    entity_key: str
-    before: Row | None
-    after: Row | None
-    fields: Changes
-
-    @property
-    def kind(self) -> str:
-        """added, removed or changed."""
-        if self.before is None:
-            return "added"
-        return "removed" if self.after is None else "changed"
-
-    def __getitem__(self, key: SupportsIndex | slice | str) -> Any:
-        """By position as a tuple, or by name what `to_dict` has under it. Raises KeyError.
-
-        "key" is another name of "entity_key".
-        """
-        if isinstance(key, str):
-            return self.to_dict()["entity_key" if key == "key" else key]
-        return tuple.__getitem__(self, key)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values that JSON can hold; the old or the new value of a field may be absent."""
-        return {
-            "entity_key": self.entity_key,
-            "change": self.kind,
-            "before": None if self.before is None else fields_to_json(self.before),
-            "after": None if self.after is None else fields_to_json(self.after),
-            "fields": {name: pair_to_json(*pair) for name, pair in self.fields.items()},
-        }
 
 
 class Views(NamedTuple):
@@ -79,13 +50,24 @@ class Views(NamedTuple):
         steps = later.of_key(key)
         before = [step for step in steps if self.a.cut.holds(step.position)]
         after = [step for step in steps if self.b.cut.holds(step.position)]
-        return _change(key, fold(before, self.valid_a_us).row, fold(after, self.valid_b_us).row)
+        return change_of(key, fold(before, self.valid_a_us).row, fold(after, self.valid_b_us).row)
 
     def change(self, key: str) -> RowChange | None:
         """How one key differs, from its own entries; None when it does not."""
         before = fold(self.a.of_key(key), self.valid_a_us).row
         after = fold(self.b.of_key(key), self.valid_b_us).row
-        return _change(key, before, after)
+        return change_of(key, before, after)
+
+
+class Compared(NamedTuple):
+    """What is compared. `few`: the keys to read one by one; `differences`: the answer in columns.
+
+    Where there is neither, both points are to be replayed plainly.
+    """
+
+    views: Views
+    few: list[str] | None
+    differences: "Differences | None"
 
 
 def diff(
@@ -102,17 +84,42 @@ def diff(
     the keys touched there; the whole dataset only where many are touched, or every row may be (the
     valid times differ, a truncate, a new schema). Raises NotFound for an unknown entity type.
     """
-    require_dataset(reader, entity_type)
-    views = _views(reader, entity_type, a, b, valid_a_us, valid_b_us)
-    if valid_a_us is None and valid_b_us is None:
-        fast = None if _schema_between(reader, a, b) else fast_pair(views.a, views.b)
-        if fast is not None:
-            return _merged(fast[0].rows(), fast[1].rows())
-    keys = None if valid_a_us != valid_b_us else touched(reader, views.a, views.b, few_keys(a, b))
+    views, few, found = compared(reader, entity_type, a, b, valid_a_us, valid_b_us)
+    if found is not None:
+        return found.changes()
+    keys = few
+    if keys is None and valid_a_us == valid_b_us:
+        keys = touched(reader, views.a, views.b, few_keys(a, b))
     if keys is None:
         olds, news = rows_at(views.a, views.valid_a_us), rows_at(views.b, views.valid_b_us)
         return _merged(olds.rows(), news.rows())
     return _compare_keys(views, Steps(reader, entity_type, later_of(a, b), views.b.naming), keys)
+
+
+def compared(
+    reader: Reader,
+    entity_type: str,
+    a: Cut,
+    b: Cut,
+    valid_a_us: int | None,
+    valid_b_us: int | None,
+) -> Compared:
+    """How a difference is to be found. Raises NotFound for an unknown entity type."""
+    require_dataset(reader, entity_type)
+    views = _views(reader, entity_type, a, b, valid_a_us, valid_b_us)
+    few = None
+    if valid_a_us == valid_b_us and _between(a, b) < FAST_DIFF_ENTRIES:
+        few = touched(reader, views.a, views.b, few_keys(a, b))
+    if few is not None:
+        return Compared(views, few, None)
+    explained = _schema_between(reader, a, b)
+    found = fast_differences(views.a, views.b, valid_a_us, valid_b_us, explained)
+    return Compared(views, None, found)
+
+
+def _between(a: Cut, b: Cut) -> int:
+    """How many entries are between the cuts, in all logs."""
+    return sum(abs(a.size(log) - b.size(log)) for log in a.sizes.keys() | b.sizes.keys())
 
 
 def diff_row(
@@ -209,18 +216,6 @@ def _merged(
             before, old = old[1], next(olds, None)
         if new is not None and new_key == key:
             after, new = new[1], next(news, None)
-        change = _change(key.decode(), before, after)
+        change = change_of(key.decode(), before, after)
         if change is not None:
             yield change
-
-
-def _change(key: str, before: Row | None, after: Row | None) -> RowChange | None:
-    fields = changed_fields(before, after)
-    if not fields and (before is None) == (after is None):
-        return None
-    return RowChange(key, _ordered(before), _ordered(after), fields)
-
-
-def _ordered(row: Row | None) -> Row | None:
-    """With its fields by name, whichever way it was found."""
-    return None if row is None else {name: row[name] for name in sorted(row)}

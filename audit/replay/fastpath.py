@@ -5,7 +5,7 @@ reader then asks it first. It never fails: whatever is wrong with a read model, 
 is left to the plain replay, which gives the same answer and the error if there is one.
 """
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from threading import RLock
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, ref
@@ -14,6 +14,8 @@ from audit.errors import AuditError
 from audit.store.contract import Reader
 
 if TYPE_CHECKING:
+    from audit.replay.columnar.blamed import Blamed
+    from audit.replay.columnar.differ import Differences
     from audit.replay.columnar.fast import FastDataset, FastReplay
     from audit.replay.columnar.moments import Known
     from audit.replay.columnar.source import PartSource
@@ -24,10 +26,6 @@ FAST_FROM_ENTRIES = 4_000
 
 In a new process that is: importing numpy and pyarrow takes as long as folding so many plainly.
 """
-
-
-FAST_DIFF_ENTRIES = 64
-"""Fewer entries between two cuts are read one by one."""
 
 
 class FastPath:
@@ -64,30 +62,66 @@ class FastPath:
             # Without numpy or pyarrow, too: the plain replay needs neither.
             return None
 
-    def pair(self, a: "Steps", b: "Steps") -> "tuple[FastDataset, FastDataset] | None":
-        """The keys with events between two cuts, at both; None: they are to be found plainly."""
-        between = abs(sum(a.cut.sizes.values()) - sum(b.cut.sizes.values()))
-        if between < FAST_DIFF_ENTRIES or sum(b.cut.sizes.values()) < self._from_entries:
+    def differences(
+        self,
+        a: "Steps",
+        b: "Steps",
+        valid_a_us: int | None,
+        valid_b_us: int | None,
+        explained: bool,
+    ) -> "Differences | None":
+        """How the rows at two points differ; None where that is to be found plainly.
+
+        `explained`: a schema came into some log between the cuts.
+        """
+        if max(sum(s.cut.sizes.values()) for s in (a, b)) < self._from_entries:
             return None
         try:
             from audit.replay.columnar.among import pair
+            from audit.replay.columnar.differ import Differences
 
             with self._lock:
-                return pair(self.replay(), a, b)
+                replay = self.replay()
+                if valid_a_us == valid_b_us:
+                    two = pair(replay, a, b, valid_a_us, explained)
+                    if two is not None:
+                        return Differences(*two)
+                old = replay.dataset(a, valid_a_us)
+                new = None if old is None else replay.dataset(b, valid_b_us)
+                return None if old is None or new is None else Differences(old, new)
         except (AuditError, ImportError):
             return None
 
     def known_at(
-        self, steps: "Steps", moments: Mapping[str, Sequence[int]], columns: Container[str]
+        self,
+        steps: "Steps",
+        keys: Sequence[str | None],
+        times_us: Sequence[int | None],
+        columns: Collection[str] | None,
+        valid: bool,
     ) -> "Known | None":
-        """The rows of keys at recorded times of their own; None: they are to be found plainly."""
+        """The row of each key at its time; None: they are to be found plainly."""
         if sum(steps.cut.sizes.values()) < self._from_entries:
             return None
         try:
             from audit.replay.columnar.moments import known_at
 
             with self._lock:
-                return known_at(self.replay(), steps, moments, columns)
+                return known_at(self.replay(), steps, keys, times_us, columns, valid)
+        except (AuditError, ImportError):
+            return None
+
+    def blamed(
+        self, steps: "Steps", valid_at_us: int | None, keys: Collection[str] | None
+    ) -> "Blamed | None":
+        """Who gave each cell its value; None: that is to be found plainly."""
+        if sum(steps.cut.sizes.values()) < self._from_entries:
+            return None
+        try:
+            from audit.replay.columnar.blamed import blamed
+
+            with self._lock:
+                return blamed(self.replay(), steps, valid_at_us, keys)
         except (AuditError, ImportError):
             return None
 
@@ -128,15 +162,29 @@ def fast_transactions(reader: Reader, log: int, start: int, stop: int) -> dict[s
     return None if path is None else path.transactions(log, start, stop)
 
 
-def fast_pair(a: "Steps", b: "Steps") -> "tuple[FastDataset, FastDataset] | None":
-    """The keys with events between two cuts, at both, from the read model; None: find plainly."""
+def fast_differences(
+    a: "Steps", b: "Steps", valid_a_us: int | None, valid_b_us: int | None, explained: bool
+) -> "Differences | None":
+    """How the rows at two points differ, from the read model; None: find it plainly."""
     path = _path_of(a.reader)
-    return None if path is None else path.pair(a, b)
+    return None if path is None else path.differences(a, b, valid_a_us, valid_b_us, explained)
 
 
 def fast_known_at(
-    steps: "Steps", moments: Mapping[str, Sequence[int]], columns: Container[str]
+    steps: "Steps",
+    keys: Sequence[str | None],
+    times_us: Sequence[int | None],
+    columns: Collection[str] | None,
+    valid: bool,
 ) -> "Known | None":
-    """The rows of keys at recorded times of their own, from the read model; None without one."""
+    """The row of each key at its time, from the read model; None without one."""
     path = _path_of(steps.reader)
-    return None if path is None else path.known_at(steps, moments, columns)
+    return None if path is None else path.known_at(steps, keys, times_us, columns, valid)
+
+
+def fast_blamed(
+    steps: "Steps", valid_at_us: int | None, keys: Collection[str] | None
+) -> "Blamed | None":
+    """Who gave each cell of a dataset its value, from the read model; None without one."""
+    path = _path_of(steps.reader)
+    return None if path is None else path.blamed(steps, valid_at_us, keys)

@@ -2,14 +2,14 @@
 
 This is the training set without leakage. The answer of each row is that of `replay_row` at its time
 (on the recorded axis: what had been recorded by then; on the valid axis: what was true then, as
-known at the cut); the cost is one walk over the dataset, or over the entries of the keys where they
-are few. A row without time or key, before the first event, or of an unknown key gets no values. A
-time after the head gets those of the head.
+known at the cut); the cost is one walk over the dataset (over its columns, where there is a read
+model), or over the entries of the keys where they are few. A row without time or key, before the
+first event, or of an unknown key gets no values. A time after the head gets those of the head.
 """
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from audit.errors import InvalidInput
 from audit.replay.columns import Naming
@@ -19,11 +19,14 @@ from audit.replay.known import require_dataset
 from audit.replay.names import output_name
 from audit.replay.outputs import METADATA_KEY
 from audit.replay.points import Cut
-from audit.replay.pointwise import AtMoments, rows_at
+from audit.replay.pointwise import rows_at
 from audit.replay.select import Selection, check_columns, selection
-from audit.replay.spine import Spine, kind_of, spine_of, with_columns
+from audit.replay.spine import RowValues, Spine, Values, kind_of, spine_of, with_columns
 from audit.replay.steps import MAX_SINGLE_KEYS, Steps
 from audit.store.contract import Reader
+
+if TYPE_CHECKING:
+    from audit.replay.columnar.moments import Known
 
 JOINS_KEY = "audit_joins"
 """Where a joined frame lists the citations of its joins, in attrs or an Arrow schema's metadata."""
@@ -85,14 +88,14 @@ def join_asof(
     require_dataset(reader, entity_type)
     places = spine_of(spine, join.time, join.key, now_us)
     steps = Steps(reader, entity_type, cut, Naming(reader, entity_type, cut))
-    rows, found = _rows(steps, places, join)
+    values, found = _values(steps, places, join)
     if join.columns is None:
         columns = tuple(sorted(found, key=output_name))
     else:
         wanted = Selection(columns=join.columns)
         columns = check_columns(reader, entity_type, cut, found, wanted)
     named = [f"{join.prefix}{output_name(field)}{join.suffix}" for field in columns]
-    joined = with_columns(spine, rows, columns, named)
+    joined = with_columns(spine, values, columns, named)
     said = {
         "join": {"axis": join.axis, "time": join.time, "key": join.key, "columns": named},
         **citation,
@@ -100,32 +103,48 @@ def join_asof(
     return _cited(joined, said)
 
 
-def _rows(steps: Steps, spine: Spine, join: Join) -> tuple[list[Row], tuple[str, ...]]:
-    """The row of each row of the spine ({} where there is none), and the fields ever set."""
+def _values(steps: Steps, spine: Spine, join: Join) -> tuple[Values, tuple[str, ...]]:
+    """What is known for each row of the spine, and the fields ever set."""
+    valid = join.axis == "valid"
+    if len(set(spine.keys)) > MAX_SINGLE_KEYS:
+        fast = fast_known_at(steps, spine.keys, spine.times_us, join.columns, valid)
+        if fast is not None:
+            found = _filled(steps, spine, fast, valid)
+            # A field may be mentioned without ever getting a value: of which keys is not known.
+            if join.columns is not None or found == fast.mentioned:
+                from audit.replay.columnar.shown import ColumnValues
+
+                fields = tuple(sorted(found | fast.mentioned))
+                return ColumnValues(len(fast), fast.column), fields
+    rows, columns = _rows(steps, spine, range(len(spine.keys)), valid)
+    return RowValues(rows), columns
+
+
+def _filled(steps: Steps, spine: Spine, fast: "Known", valid: bool) -> frozenset[str]:
+    """Replay plainly what needs care; gives the fields ever set."""
+    if not fast.careful:
+        return fast.columns
+    rows, columns = _rows(steps, spine, fast.careful, valid)
+    fast.fill(rows)
+    return fast.columns.union(columns)
+
+
+def _rows(
+    steps: Steps, spine: Spine, numbers: Iterable[int], valid: bool
+) -> tuple[list[Row], tuple[str, ...]]:
+    """The row of each of these rows of the spine ({} where there is none); the fields ever set."""
+    asked = [(spine.keys[number], spine.times_us[number]) for number in numbers]
     moments: dict[str, set[int]] = {}
-    for key, time_us in zip(*spine, strict=True):
+    for key, time_us in asked:
         if key is not None and time_us is not None:
             moments.setdefault(key, set()).add(time_us)
-    found = _at_moments(steps, {key: sorted(own) for key, own in moments.items()}, join)
+    found = rows_at(steps, {key: sorted(own) for key, own in moments.items()}, valid)
     at = {key: dict(zip(sorted(own), found.rows[key], strict=True)) for key, own in moments.items()}
     rows: list[Row] = []
-    for key, time_us in zip(*spine, strict=True):
+    for key, time_us in asked:
         row = None if key is None or time_us is None else at[key][time_us]
         rows.append(row or {})
     return rows, found.columns
-
-
-def _at_moments(steps: Steps, moments: dict[str, list[int]], join: Join) -> AtMoments:
-    """From the read model where it can tell; which columns there are it is not asked for."""
-    fast = None
-    if join.axis == "recorded" and join.columns is not None and len(moments) > MAX_SINGLE_KEYS:
-        fast = fast_known_at(steps, moments, join.columns)
-    if fast is None:
-        return rows_at(steps, moments, join.axis == "valid")
-    careful = {key: moments[key] for key in fast.careful}
-    plain = rows_at(steps, careful, False) if careful else AtMoments({}, ())
-    columns = tuple(sorted(fast.columns.union(plain.columns)))
-    return AtMoments({**fast.rows, **plain.rows}, columns)
 
 
 def _cited(frame: Any, said: dict[str, Any]) -> Any:

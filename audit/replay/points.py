@@ -28,6 +28,7 @@ from audit.event.times import (
     us_of_time,
 )
 from audit.replay.fold import Position
+from audit.replay.read import Read
 from audit.replay.trusted import trusted_record
 from audit.store.contract import Reader
 
@@ -159,9 +160,10 @@ def resolve(reader: Reader, as_of: AsOf, now_us: int) -> Cut:
     time_us = try_time(as_of, now_us)
     if time_us is not None:
         return cut_at_time(reader, time_us, now_us, as_of)
-    if _is_empty_head(reader, as_of):
+    read = Read(reader)
+    if _is_empty_head(read, as_of):
         return _head(reader, as_of)
-    return cut_at_position(reader, locate(reader, as_of), as_of)
+    return cut_at_position(reader, locate(reader, as_of, read), as_of, read)
 
 
 def _index_text(as_of: object) -> str:
@@ -179,30 +181,39 @@ def _index_text(as_of: object) -> str:
     return str(index)
 
 
-def _is_empty_head(reader: Reader, text: str) -> bool:
+def _is_empty_head(read: Read, text: str) -> bool:
     """True for LOG/HEAD of a log without entries: a cut of size 0, though there is no entry."""
     shape = _FROM_END.fullmatch(text)
     if not shape or shape[2] is not None or shape[1] is None:
         return False
-    return reader.size(_known_log(reader, int(shape[1]))) == 0
+    return _known_log(read, int(shape[1]))[1] == 0
 
 
-def cut_at_time(reader: Reader, time_us: int, now_us: int, asked: str | None = None) -> Cut:
-    """The cut at a recorded time in microseconds, that time included."""
+def cut_at_time(
+    reader: Reader,
+    time_us: int,
+    now_us: int,
+    asked: str | None = None,
+    read: Read | None = None,
+) -> Cut:
+    """The cut at a recorded time in microseconds, that time included.
+
+    `read`: what was read of this store on the way here.
+    """
+    read = Read(reader) if read is None else read
     sizes: dict[int, int] = {}
     unsettled = []
-    for info in reader.logs():
-        # The head first: if it is above the cut, everything at or before T was there already.
-        head = reader.size(info.log)
-        sizes[info.log] = _size_at(reader, info.log, time_us)
-        if head <= sizes[info.log]:
-            unsettled.append(info.log)
+    # The heads first: what is above the cut had everything at or before T below it already.
+    for log, head in read.sizes().items():
+        sizes[log] = _size_at(reader, log, time_us, read)
+        if head <= sizes[log]:
+            unsettled.append(log)
     in_future = time_us > now_us and len(unsettled) == len(sizes)
     text = format_time(time_us) if asked is None else asked
     return Cut(sizes, time_us, tuple(unsettled), in_future, text, None)
 
 
-def _size_at(reader: Reader, log: int, time_us: int) -> int:
+def _size_at(reader: Reader, log: int, time_us: int, read: Read) -> int:
     """The size at a time, by the store's index and then by the leaves on both sides of the cut.
 
     Recorded time strictly increases inside the leaves; so these two prove what the index says.
@@ -210,8 +221,11 @@ def _size_at(reader: Reader, log: int, time_us: int) -> int:
     size = reader.size_at(log, time_us)
     if not reader.complete:
         return size
-    for located in reader.leaves(log, max(0, size - 1), size + 1):
-        recorded_us = trusted_record(log, located.index, located.leaf).recorded_time_us
+    sides = [read.leaves[log, at] for at in (size - 1, size) if (log, at) in read.leaves]
+    if len(sides) < 2:
+        sides = list(reader.leaves(log, max(0, size - 1), size + 1))
+    for located in sides:
+        recorded_us = read.recorded_us(log, located.index, located.leaf)
         if (recorded_us <= time_us) != (located.index < size):
             raise StoreCorrupt(
                 f"entry {log}/{located.index} was recorded at another time than the index says; "
@@ -220,12 +234,18 @@ def _size_at(reader: Reader, log: int, time_us: int) -> int:
     return size
 
 
-def cut_at_position(reader: Reader, position: Position, asked: str | None = None) -> Cut:
+def cut_at_position(
+    reader: Reader, position: Position, asked: str | None = None, read: Read | None = None
+) -> Cut:
     """The cut up to and including an entry; other logs up to its recorded time."""
     log, index = position
-    time_us = trusted_record(log, index, reader.leaf(log, index)).recorded_time_us
+    read = Read(reader) if read is None else read
+    for located in reader.leaves(log, index, index + 2):
+        read.leaves[log, located.index] = located
+    leaf = read.leaves[position].leaf if position in read.leaves else reader.leaf(log, index)
+    time_us = read.recorded_us(log, index, leaf)
     asked = f"{log}/{index}" if asked is None else asked
-    others = cut_at_time(reader, time_us, time_us, asked)
+    others = cut_at_time(reader, time_us, time_us, asked, read)
     sizes = {**others.sizes, log: index + 1}
     unsettled = tuple(other for other in others.unsettled if other != log)
     return Cut(sizes, time_us, unsettled, False, asked, position)
@@ -233,8 +253,7 @@ def cut_at_position(reader: Reader, position: Position, asked: str | None = None
 
 def _head(reader: Reader, asked: str) -> Cut:
     """All that is committed now. The sizes are the point, so nothing about it is unsettled."""
-    sizes = {info.log: reader.size(info.log) for info in reader.logs()}
-    return Cut(sizes, None, (), False, asked, None)
+    return Cut(reader.sizes(), None, (), False, asked, None)
 
 
 def parse_range(text: str) -> tuple[str, str]:
@@ -245,62 +264,65 @@ def parse_range(text: str) -> tuple[str, str]:
     return start, end or "HEAD"
 
 
-def locate(reader: Reader, text: str) -> Position:
+def locate(reader: Reader, text: str, read: Read | None = None) -> Position:
     """(log, index) of the entry that a POSITION names. Raises InvalidInput, NotFound, Ambiguous."""
     if len(text) > MAX_POSITION_CHARS:
         raise InvalidInput(f"a position of {len(text)} characters is none")
+    read = Read(reader) if read is None else read
     from_end = _FROM_END.fullmatch(text)
     if from_end:
-        return _from_end(reader, text, from_end[1], int(from_end[2] or 0))
+        return _from_end(read, text, from_end[1], int(from_end[2] or 0))
     in_log = _IN_LOG.fullmatch(text)
     if in_log:
-        return _existing(reader, _known_log(reader, int(in_log[1])), int(in_log[2]))
+        log, size = _known_log(read, int(in_log[1]))
+        return _existing(log, int(in_log[2]), size)
     if text.isascii() and text.isdigit():
-        return _bare_index(reader, text)
+        return _bare_index(read, text)
     if text.startswith("sha256:"):
         return _by_hash(reader, text)
     return _by_event_id(reader, text)
 
 
-def _from_end(reader: Reader, text: str, log: str | None, back: int) -> Position:
-    number = _only_log(reader, text) if log is None else _known_log(reader, int(log))
-    size = reader.size(number)
+def _from_end(read: Read, text: str, log: str | None, back: int) -> Position:
+    number, size = _only_log(read, text) if log is None else _known_log(read, int(log))
     if back >= size:
         raise NotFound(f"{text}: log {number} has only {size} entries")
     return number, size - 1 - back
 
 
-def _bare_index(reader: Reader, text: str) -> Position:
+def _bare_index(read: Read, text: str) -> Position:
     if not _INDEX.fullmatch(text):
         raise InvalidInput(
             f"{_shown(text)} is no index (no leading zeros); for an event id write id:{text[:80]}"
         )
     index = int(text) if len(text) <= len(str(MAX_INDEX)) else MAX_INDEX
-    return _existing(reader, _only_log(reader, text), index)
+    log, size = _only_log(read, text)
+    return _existing(log, index, size)
 
 
-def _existing(reader: Reader, log: int, index: int) -> Position:
-    size = reader.size(log)
+def _existing(log: int, index: int, size: int) -> Position:
     if index >= size:
         raise NotFound(f"log {log} has {size} entries; there is no index {index}")
     return log, index
 
 
-def _only_log(reader: Reader, text: str) -> int:
-    logs = [info.log for info in reader.logs()]
-    if len(logs) == 1:
-        return logs[0]
-    if not logs:
+def _only_log(read: Read, text: str) -> tuple[int, int]:
+    """The only log of the ledger, and its size."""
+    sizes = read.sizes()
+    if len(sizes) == 1:
+        return next(iter(sizes.items()))
+    if not sizes:
         raise NotFound(f"{text}: this ledger has no log")
-    listed = ", ".join(f"{log}/{text}" for log in logs[:MAX_FITS_LISTED])
-    raise Ambiguous(f"{text} fits {len(logs)} logs; say which: {listed}")
+    listed = ", ".join(f"{log}/{text}" for log in list(sizes)[:MAX_FITS_LISTED])
+    raise Ambiguous(f"{text} fits {len(sizes)} logs; say which: {listed}")
 
 
-def _known_log(reader: Reader, log: int) -> int:
-    logs = [info.log for info in reader.logs()]
-    if log not in logs:
-        raise NotFound(f"there is no log {log}; this ledger has {', '.join(map(str, logs))}")
-    return log
+def _known_log(read: Read, log: int) -> tuple[int, int]:
+    """A log of the ledger, and its size."""
+    sizes = read.sizes()
+    if log not in sizes:
+        raise NotFound(f"there is no log {log}; this ledger has {', '.join(map(str, sizes))}")
+    return log, sizes[log]
 
 
 def _by_hash(reader: Reader, text: str) -> Position:

@@ -6,7 +6,7 @@ texts of either; a column of naive datetimes is refused, since nobody knows whic
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from audit.errors import InvalidInput
 from audit.event.normal import key_text
@@ -73,7 +73,7 @@ def _pandas_columns(
     if key is None and KEY_COLUMN in frame.columns:
         key = KEY_COLUMN
     if key is not None:
-        return _column(frame, key), times
+        return _column(frame, key).tolist(), times
     if type(frame.index).__name__ == "RangeIndex" and frame.index.name is None:
         raise InvalidInput("say with key= which column holds the keys: the index only counts rows")
     return frame.index, times
@@ -165,9 +165,39 @@ def _plain(value: Any) -> Any:
     return value.to_pydatetime(warn=False) if hasattr(value, "to_pydatetime") else value
 
 
-def with_columns(
-    frame: Any, rows: Sequence[Row], columns: Sequence[str], named: Sequence[str]
-) -> Any:
+class Values(Protocol):
+    """What is known for each row of a spine; a row may have no values at all."""
+
+    def frame(self, columns: Sequence[str]) -> "pandas.DataFrame":
+        """These fields as columns of a frame, called as `output_name` says."""
+        ...
+
+    def table(self, columns: Sequence[str]) -> "pyarrow.Table":
+        """These fields as columns of an Arrow table, called the same."""
+        ...
+
+
+class RowValues:
+    """Values out of rows."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        """One row for each row of the spine; {} where nothing is known."""
+        self._rows = rows
+
+    def frame(self, columns: Sequence[str]) -> "pandas.DataFrame":
+        """See `Values`."""
+        from audit.replay.frame import build_frame
+
+        return build_frame((("", row) for row in self._rows), columns, {})
+
+    def table(self, columns: Sequence[str]) -> "pyarrow.Table":
+        """See `Values`."""
+        from audit.replay.rows_out import build_table
+
+        return build_table([("", row) for row in self._rows], columns, None)
+
+
+def with_columns(frame: Any, values: Values, columns: Sequence[str], named: Sequence[str]) -> Any:
     """The frame with these fields as further columns, called as `named` says, in its own kind.
 
     Raises InvalidInput where the frame has a column of such a name already.
@@ -182,10 +212,8 @@ def with_columns(
             )
     shown = [output_name(field) for field in columns]
     if kind == "pandas":
-        return _with_pandas(frame, rows, shown, columns, named)
-    from audit.replay.rows_out import build_table
-
-    table = build_table([("", row) for row in rows], columns, None).select(shown)
+        return _with_pandas(frame, values.frame(columns)[shown], named)
+    table = values.table(columns).select(shown)
     if kind == "arrow":
         for name, column in zip(named, table.columns, strict=True):
             frame = frame.append_column(name, column)
@@ -196,17 +224,10 @@ def with_columns(
 
 
 def _with_pandas(
-    frame: "pandas.DataFrame",
-    rows: Sequence[Row],
-    shown: list[str],
-    columns: Sequence[str],
-    named: Sequence[str],
+    frame: "pandas.DataFrame", joined: "pandas.DataFrame", named: Sequence[str]
 ) -> "pandas.DataFrame":
     import pandas as pd
 
-    from audit.replay.frame import build_frame
-
-    joined = build_frame((("", row) for row in rows), columns, {})[shown]
     joined.columns = pd.Index(named, dtype=object)
     joined.index = frame.index
     found = pd.concat([frame, joined], axis=1)

@@ -36,19 +36,16 @@ class Steps:
         self.reader = reader
         self.entity_type = entity_type
         self.cut = cut
-        self.books = Books(reader, cut)
         self._keyless: dict[int, list[Record]] = {}
         self.naming = Naming(reader, entity_type, cut) if naming is None else naming
+        self.books = Books(reader, cut, self.naming.schemas)
 
     def of_key(self, key: str) -> list[Step]:
         """All events of one key, and the truncates of its type. Reads only these."""
         records: list[Record] = []
         for log, size in self.cut.sizes.items():
             if size:
-                own = self.reader.entity(log, self.entity_type, key, size)
-                records.extend(self._records(log, own, key))
-                # A truncate concerns a key only if the key was seen in its log before.
-                records.extend(self._keyless_of(log, size))
+                records.extend(self._of_row(log, key, size))
         records.sort(key=_order)
         steps = [self.step(record) for record in records]
         if not self.naming.moved:
@@ -56,12 +53,16 @@ class Steps:
         names = self._names_of(steps)
         return [self._renamed(step, names) for step in steps]
 
-    def _keyless_of(self, log: int, size: int) -> list[Record]:
-        """The few entries without a key, the same for every key: read once."""
-        if log not in self._keyless:
-            found = self.reader.keyless(log, self.entity_type, size)
-            self._keyless[log] = list(self._records(log, found, None))
-        return self._keyless[log]
+    def _of_row(self, log: int, key: str, size: int) -> list[Record]:
+        """The entries of a key, and the few without one: these the same for all, read once."""
+        own: Iterable[Located]
+        if log in self._keyless:
+            own = self.reader.entity(log, self.entity_type, key, size)
+        else:
+            own, keyless = self.reader.of_row(log, self.entity_type, key, size)
+            self._keyless[log] = list(self._records(log, keyless, None))
+        # A truncate concerns a key only if the key was seen in its log before.
+        return [*self._records(log, own, key), *self._keyless[log]]
 
     def of_keys(self, keys: Iterable[str]) -> dict[str, list[Step]]:
         """As `of_key` for several keys: one by one when they are few, else in one walk."""

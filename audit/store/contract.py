@@ -12,6 +12,7 @@ Entries below a size never change, so such an answer is stable while writers go 
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from enum import Enum
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
@@ -81,6 +82,13 @@ class Located(NamedTuple):
     leaf: bytes
 
 
+class OfRow(NamedTuple):
+    """What one row is replayed from: the entries of its key, and those of its type without one."""
+
+    own: list[Located]
+    keyless: list[Located]
+
+
 class Reader(Protocol):
     """Reads one ledger. Every method may raise `Unavailable`; `NotFound` where it is said."""
 
@@ -89,12 +97,23 @@ class Reader(Protocol):
     complete: bool
     """False for a bundle made by a query: then some indexes below a log's size are not there."""
 
+    def steady(self) -> AbstractContextManager[None]:
+        """Inside, all that this thread asks is answered from one state of the store.
+
+        Only for a short answer: a database keeps what is overwritten as long as that lasts.
+        """
+        ...
+
     def logs(self) -> list[LogInfo]:
         """All logs, in order of their number."""
         ...
 
     def size(self, log: int) -> int:
         """Number of entries committed in the log, now."""
+        ...
+
+    def sizes(self) -> dict[int, int]:
+        """The size of each log of `logs`, in order of their number."""
         ...
 
     def leaf(self, log: int, index: int) -> bytes:
@@ -146,6 +165,10 @@ class Reader(Protocol):
 
         They are few: a `data.truncate` concerns every key, so a reader of one key needs them.
         """
+        ...
+
+    def of_row(self, log: int, entity_type: str, entity_key: str, stop: int | None = None) -> OfRow:
+        """What `entity` has of a key and `keyless` of its type, asked for at once."""
         ...
 
     def entity_keys(self, log: int, entity_type: str, stop: int | None = None) -> Iterator[str]:

@@ -58,6 +58,14 @@ class Database(Protocol):
         """(source, event_id, index) of the log's entries with these values of event_id."""
         ...
 
+    def hold_still(self, connection: Connection) -> None:
+        """Begin a transaction to read in, all of whose questions see one state of the database."""
+        ...
+
+    def let_go(self, connection: Connection) -> None:
+        """End that transaction."""
+        ...
+
     def newest_at(self, connection: Connection, log: int, recorded_time_us: int) -> int | None:
         """The index of the log's newest entry recorded at or before a time; None: there is none."""
         ...

@@ -288,9 +288,10 @@ def _require_alive(
         poll.register(connection.fileno(), select.POLLIN)
         if poll.poll(0):
             # Or it said something else. Only an answer tells.
+            before = connection.autocommit
             connection.autocommit = True
             connection.execute("SELECT 1")
-            connection.autocommit = False
+            connection.autocommit = before
     except psycopg.Error as error:
         raise InvalidatePoolError(str(error)) from None
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
+import psycopg
 from sqlalchemy import ColumnElement, Connection
 
 from audit.errors import StoreCorrupt
@@ -20,8 +21,32 @@ SELECT r.rolname::text
  WHERE c.oid = to_regclass(%s) AND g.privilege_type = 'INSERT' AND g.grantee <> c.relowner
 """
 
-PROBES = 256
-"""Entries looked at in one step of a search by time: ten million entries take three steps."""
+MAX_HOLE = 256
+"""So many entries in a row that are not there are no single loss, and nothing is said of a time."""
+
+_STEADY = (
+    "ISOLATION LEVEL REPEATABLE READ, READ ONLY; "
+    # To plan a statement takes longer than to run it. Whatever the values, and whatever the
+    # statistics say, the few that a short answer asks have one good plan: along their index.
+    "SET LOCAL plan_cache_mode = force_generic_plan"
+)
+
+_NEWEST_AT = """
+WITH RECURSIVE search(low, high, hole) AS (
+  SELECT -1::int8, coalesce(max("index"), -1) + 1, false FROM {entries} WHERE log = %(log)s::int8
+   UNION ALL
+  SELECT CASE WHEN probe.at <= %(time)s::int8 THEN probe.i ELSE low END,
+         CASE WHEN probe.at <= %(time)s::int8 THEN high ELSE middle END,
+         hole OR (probe.i IS NULL AND high - middle >= %(hole)s::int8)
+    FROM (SELECT low, high, hole, (low + high) / 2 AS middle FROM search) here
+    LEFT JOIN LATERAL (
+         SELECT "index" AS i, recorded_time_us AS at FROM {entries}
+          WHERE log = %(log)s::int8 AND "index" >= middle AND "index" < high
+          ORDER BY "index" LIMIT 1) probe ON true
+   WHERE high - low > 1
+)
+SELECT low, hole FROM search WHERE high - low <= 1
+"""
 
 _NAMES = ", ".join(f'"{column.name}"' for column in tables.entries.columns)
 _TYPES = [
@@ -120,48 +145,45 @@ class PostgresqlDatabase:
         if cursor is not None:
             yield from cursor.fetchall()
 
+    def hold_still(self, connection: Connection) -> None:
+        """See `Database.hold_still`."""
+        with driver_of(connection) as driver, psycopg.Cursor(driver) as cursor:
+            # Without autocommit the driver begins the transaction itself.
+            begin = "BEGIN" if driver.autocommit else "SET TRANSACTION"
+            # In one way to the server and back: as text, without values, it may be two statements.
+            cursor.execute(f"{begin} {_STEADY}")
+
+    def let_go(self, connection: Connection) -> None:
+        """See `Database.let_go`. After a rollback the driver would drop what it has prepared."""
+        with driver_of(connection) as driver:
+            driver.commit()
+
     def newest_at(self, connection: Connection, log: int, recorded_time_us: int) -> int | None:
-        """See `Database.newest_at`. Searches along the primary key.
+        """See `Database.newest_at`. Searches along the primary key, by halves, in one statement.
 
         Recorded time increases with the index, so an index on it would find no more than this
         does, and cost every append a tenth.
         """
-        where = f"FROM {quoted(self.schema)}.entries WHERE log = %s"
-        newest = connection.exec_driver_sql(f'SELECT max("index") {where}', (log,)).scalar()
-        low, high = -1, 0 if newest is None else newest + 1
-        while high - low > 1:
-            step = (high - low + PROBES - 1) // PROBES
-            probes = list(range(low + step, high, step))
-            rows = self._at(connection, "recorded_time_us", log, probes)
-            if not rows and step > 1:
-                raise StoreCorrupt(f"entries of log {log} are missing; run `audit verify`")
-            for index, time_us in rows:
-                if time_us > recorded_time_us:
-                    high = index
-                    break
-                low = index
-            if step == 1:
-                break
+        query = _NEWEST_AT.format(entries=f"{quoted(self.schema)}.entries")
+        values = {"log": log, "time": recorded_time_us, "hole": MAX_HOLE}
+        low, hole = connection.exec_driver_sql(query, values).one()
+        if hole:
+            raise StoreCorrupt(f"entries of log {log} are missing; run `audit verify`")
         return low if low >= 0 else None
 
     def leaves_at(
         self, connection: Connection, log: int, indexes: Sequence[int]
     ) -> Sequence[tuple[int, bytes]]:
         """See `Database.leaves_at`."""
-        return self._at(connection, "leaf", log, indexes)
-
-    def _at(
-        self, connection: Connection, column: str, log: int, indexes: Sequence[int]
-    ) -> list[tuple[int, Any]]:
         # Entry by entry along the whole key. With `index = ANY(..)` a planner without statistics
         # walks the whole log.
         query = (
-            f"SELECT w.i, e.{column} FROM unnest(%b::int8[]) WITH ORDINALITY w(i, place), LATERAL "
-            f"(SELECT {column} FROM {quoted(self.schema)}.entries "
+            "SELECT w.i, e.leaf FROM unnest(%b::int8[]) WITH ORDINALITY w(i, place), LATERAL "
+            f"(SELECT leaf FROM {quoted(self.schema)}.entries "
             'WHERE log = %b AND "index" = w.i LIMIT 1) e ORDER BY w.place'
         )
         rows = connection.exec_driver_sql(query, (list(indexes), log))
-        return [(index, value) for index, value in rows]
+        return [(index, leaf) for index, leaf in rows]
 
     def beside_key(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
         """See `Database.beside_key`: an expression, which the key's index cannot answer."""

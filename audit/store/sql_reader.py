@@ -5,10 +5,12 @@ reader that stops in the middle leaves nothing behind, and memory is flat.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from operator import itemgetter
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Engine, Select, func, select, tuple_
+from sqlalchemy import Engine, Select, func, select
 
 from audit.errors import NotFound, StoreCorrupt
 from audit.store import tables
@@ -16,26 +18,24 @@ from audit.store.contract import (
     Counts,
     Located,
     LogInfo,
+    OfRow,
     StoredCheckpoint,
     StoredEntry,
-    StoredTile,
 )
 from audit.store.database import Database
 from audit.store.seam import byte_column, storable, translate
 from audit.store.soundness import defects, refuse
-from audit.store.statements import POSITION, Statements
+from audit.store.sql_tiles import MIN_INDEX, SqlTiles
+from audit.store.statements import OWN, POSITION, Statements
 from audit.tlog.hashing import HASH_BYTES, leaf_hash
-from audit.tlog.merkle import TILE_WIDTH, HashSource
-from audit.tlog.tiles import TileHashes, full_tiles, tile_root
+from audit.tlog.merkle import TILE_WIDTH
 
 BLOCK_ROWS = 4_096
 """Rows fetched at once when reading entries in order."""
-BLOCK_TILES = 64
 FETCH_INDEXES = 500
 """Entries fetched at once when reading scattered ones."""
 FEW_INDEXES = 3
 """Entries fetched one by one."""
-MIN_INDEX = -(2**63)
 MAX_INDEX = 2**63 - 1
 
 _entries = tables.entries.c
@@ -44,7 +44,7 @@ _STORED = tuple(_entries[name] for name in ("index", "leaf")) + tuple(
 )
 
 
-class SqlReader:
+class SqlReader(SqlTiles):
     """One ledger in one SQL database. See `contract.Reader`."""
 
     complete = True
@@ -54,10 +54,17 @@ class SqlReader:
         self.address = address
         self._engine = engine
         self._database = database
-        self._ask = Statements(engine, address, database).ask
+        statements = Statements(engine, address, database)
+        self._ask = statements.ask
+        self._connected = statements.connected
+        self._steady = statements.steady
+
+    def steady(self) -> AbstractContextManager[None]:
+        """See `contract.Reader.steady`."""
+        return self._steady()
 
     def _rows(self, query: Select[Any]) -> list[tuple[Any, ...]]:
-        with translate(self.address), self._engine.connect() as connection:
+        with translate(self.address), self._connected() as connection:
             return [tuple(row) for row in connection.execute(query)]
 
     def logs(self) -> list[LogInfo]:
@@ -70,12 +77,11 @@ class SqlReader:
 
     def size(self, log: int) -> int:
         """See `contract.Reader.size`."""
-        newest = self._ask("newest", log=log)[0][0]
-        if newest is not None and type(newest) is not int:
-            raise StoreCorrupt(
-                f"the index of an entry is {type(newest).__name__}; run audit verify"
-            )
-        return 0 if newest is None else max(0, newest + 1)
+        return _size(self._ask("newest", log=log)[0][0])
+
+    def sizes(self) -> dict[int, int]:
+        """See `contract.Reader.sizes`."""
+        return {log: _size(newest) for log, newest in sorted(self._ask("sizes"))}
 
     def leaf(self, log: int, index: int) -> bytes:
         """See `contract.Reader.leaf`."""
@@ -111,7 +117,7 @@ class SqlReader:
                 .order_by(_entries.index)
                 .limit(BLOCK_ROWS)
             )
-            with translate(self.address), self._engine.connect() as connection:
+            with translate(self.address), self._connected() as connection:
                 # The driver's tuples as they are: SQLAlchemy's rows would cost as much again.
                 cursor = connection.execute(query).cursor
                 block = [] if cursor is None else cursor.fetchall()
@@ -123,7 +129,7 @@ class SqlReader:
 
     def size_at(self, log: int, recorded_time_us: int) -> int:
         """See `contract.Reader.size_at`."""
-        with translate(self.address), self._engine.connect() as connection:
+        with translate(self.address), self._connected() as connection:
             index = self._database.newest_at(connection, log, recorded_time_us)
         return 0 if index is None else index + 1
 
@@ -193,6 +199,28 @@ class SqlReader:
             return iter(())
         return self._found("keyless", log, stop, entity_type=entity_type)
 
+    def of_row(self, log: int, entity_type: str, entity_key: str, stop: int | None = None) -> OfRow:
+        """See `contract.Reader.of_row`: in one statement, unless they are many."""
+        if not storable(entity_type):
+            return OfRow([], [])
+        key = entity_key.encode(errors="surrogatepass")
+        found = self._first("of_row", log, stop, entity_type=entity_type, entity_key=key)
+        if found is None:
+            own = self.entity(log, entity_type, entity_key, stop)
+            return OfRow(list(own), list(self.keyless(log, entity_type, stop)))
+        own_rows = [Located(index, leaf) for index, mark, leaf in found if mark == OWN]
+        return OfRow(own_rows, [Located(index, leaf) for index, mark, leaf in found if mark != OWN])
+
+    def _first(
+        self, question: str, log: int, stop: int | None, **values: Any
+    ) -> list[tuple[Any, ...]] | None:
+        """All that a question finds, with their leaves, in log order; None where it is too much."""
+        stop = MAX_INDEX if stop is None else stop
+        rows = self._ask(question, log=log, stop=stop, most=FETCH_INDEXES, **values)
+        if len(rows) == FETCH_INDEXES:
+            return None
+        return sorted((row for row in rows if row[2] is not None), key=itemgetter(0))
+
     def _found(self, question: str, log: int, stop: int | None, **values: Any) -> Iterator[Located]:
         stop = MAX_INDEX if stop is None else stop
         # First the indexes alone, from the covering index: the leaves would not fit the sorter.
@@ -207,7 +235,7 @@ class SqlReader:
                     yield Located(index, leaf)
             return
         for at in range(0, len(indexes), FETCH_INDEXES):
-            with translate(self.address), self._engine.connect() as connection:
+            with translate(self.address), self._connected() as connection:
                 part = indexes[at : at + FETCH_INDEXES]
                 found = self._database.leaves_at(connection, log, part)
             yield from map(Located._make, found)
@@ -246,6 +274,9 @@ class SqlReader:
         """See `contract.Reader.special`."""
         if kind is None:
             return self._found("special", log, stop)
+        found = self._first("first_special_of_kind", log, stop, kind=kind)
+        if found is not None:
+            return iter([Located(index, leaf) for index, _, leaf in found])
         return self._found("special_of_kind", log, stop, kind=kind)
 
     def counts(self, log: int) -> Counts:
@@ -290,85 +321,25 @@ class SqlReader:
                 return
             least = block[-1][0] + 1
 
-    def tile(self, log: int, level: int, index: int) -> bytes | None:
-        """See `contract.Reader.tile`."""
-        for (data,) in self._ask("tile", log=log, level=level, index=index):
-            return byte_column(data)
-        return None
-
-    def tiles(self, log: int) -> Iterator[StoredTile]:
-        """See `contract.Reader.tiles`."""
-        columns = tables.tiles.c
-        level, index = MIN_INDEX, MIN_INDEX
-        while True:
-            after = tuple_(columns.level, columns.index) > tuple_(level, index)
-            query = (
-                select(columns.level, columns.index, columns.data, columns.root)
-                .where(columns.log == log, after)
-                .order_by(columns.level, columns.index)
-                .limit(BLOCK_TILES)
-            )
-            block = self._rows(query)
-            yield from map(StoredTile._make, block)
-            if len(block) < BLOCK_TILES:
-                return
-            level, index = block[-1][0], block[-1][1]
-
-    def hashes(self, log: int, size: int) -> HashSource:
-        """See `contract.Reader.hashes`. What no full tile holds is hashed from what is below it."""
-        return TileHashes(size, lambda level, index, width: self._hashes(log, level, index, width))
-
-    def _hashes(self, log: int, level: int, index: int, width: int) -> bytes:
-        data = self.tile(log, level, index)
-        if data is not None:
-            return data[: width * HASH_BYTES]
-        first = index * TILE_WIDTH
-        if level == 0:
-            return b"".join(leaf_hash(leaf) for _, leaf in self.leaves(log, first, first + width))
-        return b"".join(self._tile_roots(log, level - 1, first, width))
-
-    def _tile_roots(self, log: int, level: int, first: int, count: int) -> Iterator[bytes]:
-        columns = tables.tiles.c
-        query = (
-            select(columns.index, columns.root)
-            .where(columns.log == log, columns.level == level)
-            .where(columns.index >= first, columns.index < first + count)
-        )
-        roots = {index: byte_column(root) for index, root in self._rows(query)}
-        for index in range(first, first + count):
-            root = roots.get(index)
-            yield tile_root(self._hashes(log, level, index, TILE_WIDTH)) if root is None else root
-
-    def edge_levels(self, log: int, size: int) -> list[list[bytes]]:
-        """The hashes of the partial tiles at the right edge of the tree of `size` leaves."""
-        levels: list[list[bytes]] = []
-        while size >> (8 * len(levels)):
-            level = len(levels)
-            index = full_tiles(level, size)
-            width = (size >> (8 * level)) % TILE_WIDTH
-            data = self._hashes(log, level, index, width) if width else b""
-            levels.append([data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES)])
-        return levels
-
     def warnings(self) -> list[tuple[str, str]]:
         """See `contract.Reader.warnings`."""
-        with translate(self.address), self._engine.connect() as connection:
+        with translate(self.address), self._connected() as connection:
             return self._database.check_guards(connection)
 
     def defects(self) -> list[tuple[str, str]]:
         """See `contract.Reader.defects`."""
-        with translate(self.address), self._engine.connect() as connection:
+        with translate(self.address), self._connected() as connection:
             return defects(self._database.schema_faults(connection))
 
     def index_defects(self) -> list[tuple[str, str]]:
         """See `contract.Reader.index_defects`."""
-        with translate(self.address), self._engine.connect() as connection:
+        with translate(self.address), self._connected() as connection:
             faults = self._database.index_faults(connection)
             return [("index_differs", fault) for fault in faults]
 
     def require_sound(self) -> None:
         """Raise StoreCorrupt unless the store is built as a ledger is, and names each log once."""
-        with translate(self.address), self._engine.connect() as connection:
+        with translate(self.address), self._connected() as connection:
             faults = self._database.schema_faults(connection)
         if not faults:
             origins = [info.origin for info in self.logs()]
@@ -391,3 +362,10 @@ class SqlReader:
     ) -> None:
         """Close."""
         self.close()
+
+
+def _size(newest: object) -> int:
+    """The size of a log whose newest index is this; None: it has none."""
+    if newest is not None and type(newest) is not int:
+        raise StoreCorrupt(f"the index of an entry is {type(newest).__name__}; run audit verify")
+    return 0 if newest is None else max(0, newest + 1)

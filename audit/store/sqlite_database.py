@@ -81,6 +81,13 @@ class SqliteDatabase:
             if cursor is not None:
                 yield from cursor.fetchall()
 
+    def hold_still(self, connection: Connection) -> None:
+        """See `Database.hold_still`: in WAL mode every transaction reads one state of the file."""
+        connection.begin()
+
+    def let_go(self, connection: Connection) -> None:
+        """See `Database.let_go`: whoever closes the connection ends it."""
+
     def newest_at(self, connection: Connection, log: int, recorded_time_us: int) -> int | None:
         """See `Database.newest_at`."""
         found = connection.exec_driver_sql(_NEWEST_AT, (log, recorded_time_us)).first()

@@ -1,13 +1,26 @@
 """The questions that are asked most, as SQL that is made once for each reader.
 
 To build a statement and to look up its cached form takes ten times as long as SQLite takes to
-answer it; reading one row asks a dozen of them. Their SQL is the same; only the values differ.
+answer it; reading one row asks several of them. Their SQL is the same; only the values differ.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from threading import local
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, Select, Text, bindparam, cast, func, literal_column, select
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    select,
+    union_all,
+)
 
 from audit.store import tables
 from audit.store.database import Database
@@ -21,15 +34,29 @@ scan the log along its primary key where an index on what is asked for is there.
 _LOG = _entries.log == bindparam("log")
 
 
-def _logs(_: Database) -> Any:
-    """The rows of logs, and every log that entries are of: one seek for each of these."""
+def _seen() -> Any:
+    """Every log that entries are of: one seek for each."""
     seen = select(func.min(_entries.log).label("log")).cte("seen", recursive=True)
     later = select(func.min(_entries.log)).where(_entries.log > seen.c.log).scalar_subquery()
-    seen = seen.union_all(select(later).where(seen.c.log.is_not(None)))
+    return seen.union_all(select(later).where(seen.c.log.is_not(None)))
+
+
+def _logs(_: Database) -> Any:
+    """The rows of logs, and every log that entries are of."""
+    seen = _seen()
     none = cast(literal_column("NULL"), Text)
     logs = tables.logs.c
     named = select(logs.log, logs.origin, logs.vkey)
     return named.union_all(select(seen.c.log, none, none).where(seen.c.log.is_not(None)))
+
+
+def _sizes(_: Database) -> Any:
+    """Every log that `_logs` finds, with its newest index."""
+    seen = _seen()
+    known = select(tables.logs.c.log).union(select(seen.c.log).where(seen.c.log.is_not(None)))
+    log = known.subquery("known").c.log
+    newest = select(func.max(_entries.index)).where(_entries.log == log).scalar_subquery()
+    return select(log, newest)
 
 
 def _found(*where: Any) -> Select[Any]:
@@ -47,10 +74,39 @@ def _special(database: Database, *where: Any) -> Select[Any]:
     return _found(database.beside_key(_entries.log) == bindparam("log"), tables.SPECIAL, *where)
 
 
+def _with_leaves(*found: tuple[Select[Any], int]) -> Select[Any]:
+    """(index, mark, leaf) of the first entries of some `_found`, each with its mark, unordered.
+
+    First the indexes alone, as `_found` has them from a covering index: only these are sorted.
+    """
+    marked = [
+        one.order_by(None).with_only_columns(
+            POSITION.label("place"), literal_column(str(mark)).label("mark")
+        )
+        for one, mark in found
+    ]
+    whole: Any = marked[0] if len(marked) == 1 else union_all(*marked)
+    all_of = whole.subquery("found")
+    place, mark = all_of.c[0], all_of.c[1]
+    first = select(place, mark).order_by(place).limit(bindparam("most")).subquery("first_ones")
+    entry = tables.entries.alias("entry").c
+    leaf = select(entry.leaf).where(entry.log == bindparam("log"), entry.index == first.c[0])
+    return select(first.c[0], first.c[1], leaf.scalar_subquery())
+
+
+def _of_row(_: Database) -> Select[Any]:
+    keyless = _entries.entity_key.is_(None)
+    return _with_leaves((_found(*_OF_KEY), OWN), (_found(*_OF_TYPE, keyless), KEYLESS))
+
+
+OWN, KEYLESS = 0, 1
+"""Marks of what `of_row` finds: of the key, and of its type without a key."""
+
 Make = Callable[[Database], Any]
 
 QUESTIONS: Mapping[str, Make] = {
     "logs": _logs,
+    "sizes": _sizes,
     "newest": lambda _: select(func.max(_entries.index)).where(_LOG),
     "leaf": lambda _: select(_entries.leaf).where(_LOG, _entries.index == bindparam("index")),
     "leaves": lambda _: (
@@ -71,8 +127,12 @@ QUESTIONS: Mapping[str, Make] = {
     "of_key": lambda _: _found(*_OF_KEY),
     "of_key_from": lambda _: _found(*_OF_KEY, _FROM),
     "keyless": lambda _: _found(*_OF_TYPE, _entries.entity_key.is_(None)),
+    "of_row": _of_row,
     "special": _special,
     "special_of_kind": lambda database: _special(database, _entries.kind == bindparam("kind")),
+    "first_special_of_kind": lambda database: _with_leaves(
+        (_special(database, _entries.kind == bindparam("kind")), OWN)
+    ),
     "next_type": lambda _: select(func.min(_entries.entity_type)).where(
         _LOG, _entries.entity_type > bindparam("entity_type")
     ),
@@ -113,6 +173,10 @@ class _Made(NamedTuple):
     fixed: Mapping[str, Any]
 
 
+_MADE: dict[tuple[str, str], _Made] = {}
+"""What readers of this process made, for the next one: to make a statement takes a millisecond."""
+
+
 class Statements:
     """Asks one database the questions of QUESTIONS."""
 
@@ -122,9 +186,54 @@ class Statements:
         self._address = address
         self._database = database
         self._made: dict[str, _Made] = {}
+        self._thread = local()
+
+    @contextmanager
+    def steady(self) -> Iterator[None]:
+        """See `contract.Reader.steady`."""
+        if self._held() is not None:
+            yield
+            return
+        with translate(self._address):
+            connection = self._engine.connect()
+        try:
+            with translate(self._address):
+                self._database.hold_still(connection)
+            self._thread.held = connection
+            yield
+            if self._held() is connection:
+                with translate(self._address):
+                    self._database.let_go(connection)
+        finally:
+            self._thread.held = None
+            with translate(self._address):
+                connection.close()
+
+    def _held(self) -> Connection | None:
+        held: Connection | None = getattr(self._thread, "held", None)
+        return held
+
+    @contextmanager
+    def connected(self) -> Iterator[Connection]:
+        """A connection for one question: that of `steady`, where this thread is inside."""
+        held = self._held()
+        if held is None:
+            with self._engine.connect() as connection:
+                yield connection
+            return
+        try:
+            yield held
+        except BaseException:
+            # A transaction in which something failed may answer nothing more; whoever goes on
+            # after the error asks in transactions of their own, as outside.
+            self._thread.held = None
+            held.close()
+            raise
 
     def ask(self, name: str, **values: Any) -> list[tuple[Any, ...]]:
-        """The rows of a question, as the driver gives them, in a transaction of its own.
+        """The rows of a question, as the driver gives them.
+
+        In a transaction of its own, or in that of `steady`.
 
         Raises what `seam.translate` makes of the driver's errors.
         """
@@ -136,7 +245,7 @@ class Statements:
             return self._run(made.text, given)
 
     def _run(self, text: str, given: Any) -> list[tuple[Any, ...]]:
-        with self._engine.connect() as connection:
+        with self.connected() as connection:
             # The driver's tuples as they are: SQLAlchemy's rows would cost as much again.
             cursor = connection.exec_driver_sql(text, given).cursor
             return [] if cursor is None else list(cursor.fetchall())
@@ -144,6 +253,16 @@ class Statements:
     def _make(self, name: str) -> _Made:
         options = self._engine.get_execution_options()
         places = options.get("schema_translate_map")
+        if places is None:  # an SQLite file: all of them take the same SQL
+            kind = (name, self._engine.dialect.name)
+            if kind not in _MADE:
+                _MADE[kind] = self._compiled(name, places)
+            self._made[name] = _MADE[kind]
+        else:
+            self._made[name] = self._compiled(name, places)
+        return self._made[name]
+
+    def _compiled(self, name: str, places: Any) -> _Made:
         compiled = QUESTIONS[name](self._database).compile(
             dialect=self._engine.dialect,
             schema_translate_map=places,
@@ -151,5 +270,4 @@ class Statements:
         )
         order = compiled.positiontup if compiled.positional else None
         fixed = {key: value for key, value in compiled.params.items() if value is not None}
-        self._made[name] = _Made(compiled.string, None if order is None else tuple(order), fixed)
-        return self._made[name]
+        return _Made(compiled.string, None if order is None else tuple(order), fixed)

@@ -6,6 +6,7 @@ every reader: `verify_bundle` does that, and whoever replays may ask for it.
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,6 +21,7 @@ from audit.store.contract import (
     Counts,
     Located,
     LogInfo,
+    OfRow,
     StoredCheckpoint,
     StoredEntry,
     StoredTile,
@@ -80,6 +82,10 @@ class BundleReader:
                     log.entries.append(entry)
                     log.indexes.append(entry.index)
 
+    def steady(self) -> AbstractContextManager[None]:
+        """See `contract.Reader.steady`: what was read of the file does not change."""
+        return nullcontext()
+
     def logs(self) -> list[LogInfo]:
         """See `contract.Reader.logs`."""
         described = [log.described for log in self._logs.values()]
@@ -89,6 +95,10 @@ class BundleReader:
         """See `contract.Reader.size`: what the checkpoint in the bundle claims."""
         found = self._logs.get(log)
         return found.described.size if found else 0
+
+    def sizes(self) -> dict[int, int]:
+        """See `contract.Reader.sizes`."""
+        return {log: self.size(log) for log in sorted(self._logs)}
 
     def leaf(self, log: int, index: int) -> bytes:
         """See `contract.Reader.leaf`. Raises NotFound also for what the bundle leaves out."""
@@ -179,6 +189,11 @@ class BundleReader:
         for record, event in self._events(log, stop):
             if event.entity_type == entity_type and event.entity_key is None:
                 yield Located(record.index, record.leaf)
+
+    def of_row(self, log: int, entity_type: str, entity_key: str, stop: int | None = None) -> OfRow:
+        """See `contract.Reader.of_row`."""
+        own = self.entity(log, entity_type, entity_key, stop)
+        return OfRow(list(own), list(self.keyless(log, entity_type, stop)))
 
     def entity_keys(self, log: int, entity_type: str, stop: int | None = None) -> Iterator[str]:
         """See `contract.Reader.entity_keys`."""

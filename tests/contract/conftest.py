@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from audit.store.sql_store import SqlStore
-from tests.backends import BACKENDS, ORIGIN, Backend, new_backend, signer_of
+from tests.backends import BACKENDS, Backend, new_backend
 
 
 @pytest.fixture(params=BACKENDS)
@@ -18,7 +18,5 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
 @pytest.fixture
 def store(backend: Backend) -> Iterator[SqlStore]:
     """A new ledger."""
-    backend.prepare()
-    with backend.store() as store:
-        store.create(ORIGIN, signer_of())
+    with backend.new_ledger() as store:
         yield store

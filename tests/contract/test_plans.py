@@ -21,9 +21,11 @@ QUESTIONS: dict[str, tuple[Callable[[SqlStore], object], str]] = {
     "dataset": (lambda store: list(store.entity(0, "thing", None, 99_999)), "entries_entity"),
     "piece of a dataset": (lambda store: list(store.entity(0, "thing", None, 99)), "primary key"),
     "keyless": (lambda store: list(store.keyless(0, "thing", 99)), "entries_entity"),
+    "of_row": (lambda store: store.of_row(0, "thing", "1", 99), "entries_entity"),
     "entity_keys": (lambda store: list(store.entity_keys(0, "thing", 99)), "entries_entity"),
     "entity_types": (lambda store: store.entity_types(0, 99), "entries_entity"),
     "special": (lambda store: list(store.special(0, 99)), "entries_special"),
+    "schemas": (lambda store: list(store.special(0, 99, 0)), "entries_special"),
     "counts": (lambda store: store.counts(0), "entries_special"),
     "size_at": (lambda store: store.size_at(0, 5), "entries_recorded"),
     "leaves": (lambda store: list(store.leaves(0, 1, 3)), "primary key"),
@@ -50,7 +52,7 @@ def asked(store: SqlStore, ask: Callable[[SqlStore], object]) -> list[tuple[str,
     return [
         (statement, values)
         for statement, values in seen
-        if statement.startswith("SELECT") and "entries" in statement
+        if statement.lstrip().startswith(("SELECT", "WITH")) and "entries" in statement
     ]
 
 

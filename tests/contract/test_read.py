@@ -68,9 +68,7 @@ def test_size_at_one_microsecond_before_at_and_after(backend: Backend) -> None:
         ]
 
 
-@pytest.mark.parametrize("probes", [2, 7, 256])
-def test_size_at_any_time(backend: Backend, monkeypatch: pytest.MonkeyPatch, probes: int) -> None:
-    monkeypatch.setattr("audit.store.postgresql_database.PROBES", probes)
+def test_size_at_any_time(backend: Backend) -> None:
     times = iter(range(1_000, 10**9, 1_000))
     backend.prepare()
     with backend.store(clock=lambda: next(times)) as store:

@@ -41,9 +41,7 @@ class LedgerInTest:
     def __init__(self, backend: Backend) -> None:
         self.now_us = START_US
         self.backend = backend
-        backend.prepare()
-        self.store: SqlStore = backend.store(clock=lambda: self.now_us)
-        self.store.create(ORIGIN, signer_of(ORIGIN))
+        self.store: SqlStore = backend.new_ledger(ORIGIN, clock=lambda: self.now_us)
         self.opened_size = self.store.size(0)
         self._ids = 0
         self._sent_schemas: dict[int, set[bytes]] = {}
@@ -188,7 +186,15 @@ class LedgerInTest:
         return row_at(self.store, parse_ref(ref), self.cut(as_of), valid_at_us).row
 
 
-ON_EVERY_BACKEND = {"by_name", "cases_state", "citation", "events", "history", "points"}
+ON_EVERY_BACKEND = {
+    "by_name",
+    "cases_state",
+    "citation",
+    "events",
+    "history",
+    "one_row",
+    "points",
+}
 """Tests that ask a store in many ways; what the others fold is the same bytes from any store."""
 
 

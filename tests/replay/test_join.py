@@ -1,6 +1,7 @@
 """Point-in-time joins: each row of a spine gets what a replay of its key at its time gives."""
 
 from datetime import UTC, date, datetime
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -12,17 +13,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import audit.replay.join
 import audit.replay.pointwise
 from audit.errors import InvalidInput, NotFound
 from audit.event.times import time_of_us
 from audit.replay.asof import row as row_at
 from audit.replay.citation import cite
 from audit.replay.columns import Naming
+from audit.replay.fastpath import FastPath, attach
 from audit.replay.join import join_asof, join_of
 from audit.replay.pointwise import rows_at
 from audit.replay.refs import Ref
 from audit.replay.steps import Steps
-from tests.replay.conftest import SECOND_US, START_US, LedgerInTest
+from tests.replay.columnar.compare import same_frames, same_tables
+from tests.replay.conftest import SECOND_US, START_US, LedgerInTest, open_columns
 from tests.replay.test_model import KEYS, build, fresh, operation
 
 
@@ -251,3 +255,36 @@ def test_citations_that_are_none_are_refused(filled: LedgerInTest) -> None:
         with pytest.raises(InvalidInput, match="audit_joins"):
             told = table.replace_schema_metadata({"audit_joins": text})
             joined(filled, told, key="customer")
+
+
+@pytest.mark.parametrize("axis", ["recorded", "valid"])
+@pytest.mark.parametrize("columns", [None, ["age", "entity_key_"]])
+def test_a_join_from_columns_is_the_plain_one(
+    ledger: LedgerInTest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    axis: str,
+    columns: list[str] | None,
+) -> None:
+    for number in range(6):
+        fields = {"age": number, "t": None if number % 2 else "x", "entity_key": 0.5}
+        ledger.emit("create", number, fields, valid=f"2025-12-{number + 1:02}")
+    ledger.emit("truncate", None)
+    ledger.emit("create", 1, {"mixed": [1, {"a": b"x"}]})
+    ledger.emit("update", 2, {"age": 7, "mixed": 1.5}, event_id="wrong")
+    ledger.emit("update", 2, {"age": 8}, supersedes="wrong")
+    times = [time_of_us(START_US - SECOND_US), time_of_us(ledger.now_us + SECOND_US)]
+    times += [time_of_us(ledger.recorded_us((0, i))) for i in range(ledger.store.size(0))]
+    rows = [(str(key), when) for key in range(8) for when in times]
+    frame = pd.DataFrame({"entity_key": [k for k, _ in rows], "when": [w for _, w in rows]})
+    frame.loc[len(frame)] = [None, pd.NaT]
+    asked = {"axis": axis, "columns": columns}
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    plain = joined(ledger, frame, **asked), joined(ledger, table, **asked)
+    source = open_columns(ledger.store, tmp_path / "own")
+    path = FastPath(lambda: source, from_entries=0)
+    attach(ledger.store, path)
+    monkeypatch.setattr(audit.replay.join, "MAX_SINGLE_KEYS", 0)
+    monkeypatch.setattr(audit.replay.join, "RowValues", None)  # nobody makes the rows one by one
+    same_frames(joined(ledger, frame, **asked), plain[0])
+    same_tables(joined(ledger, table, **asked), plain[1])

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from audit.event.fields import decode_time, encode_value
-from audit.event.times import us_of_time
-from audit.replay.columnar.pool import POOLED, Kind, Objects, Pool
+from audit.event.times import EPOCH, us_of_time
+from audit.replay.columnar.pool import FEW_VALUES, POOLED, Kind, Objects, Pool
 from audit.replay.columnar.scatter import Ints
 
 ABSENT = 0
@@ -39,6 +39,12 @@ DTYPES: dict[Kind, np.dtype[Any]] = {
 }
 
 
+MAX_LEAVES = 16
+"""Arrays that a pool is put together from, in a column that is kept."""
+SPARE_VALUES = 1_024
+"""So many values more than twice its rows may be in the pool of a column that is kept."""
+
+
 class Column(NamedTuple):
     """One field of n rows. `data[n]` of `DTYPES[kind]` means something where state[n] is VALUE."""
 
@@ -49,7 +55,14 @@ class Column(NamedTuple):
 
     def take(self, rows: Ints) -> "Column":
         """The cells of these rows."""
-        return Column(self.kind, self.data.take(rows), self.state.take(rows), self.pool)
+        full = self.is_full
+        state = np.full(len(rows), VALUE, np.uint8) if full else self.state.take(rows)
+        return Column(self.kind, self.data.take(rows), state, self.pool)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is a value in every row. It costs less than to copy the states."""
+        return not len(self.state) or int(self.state.min()) == VALUE
 
     def slice(self, start: int, stop: int) -> "Column":
         """The cells of the rows [start, stop)."""
@@ -57,13 +70,19 @@ class Column(NamedTuple):
 
     def objects(self, null: object, absent: object) -> Objects:
         """Python values, with these two where there is none."""
+        everywhere = self.is_full
         there = self.state == VALUE
-        everywhere = bool(there.all())
         if self.pool is not None and len(self.pool):
-            made = self.pool.objects()
             if everywhere:
-                return made[self.data]
-            out: Objects = made.take(np.where(there, self.data, 0))
+                return self.pool.gather(self.data)
+            if len(self.pool) <= FEW_VALUES:
+                # What stands for no value is taken like one: cheaper than to put it in behind.
+                made = np.append(self.pool.objects(), np.empty(2, np.object_))
+                made[-2:] = null, absent
+                numbers = np.where(there, self.data, len(made) - 1)
+                numbers[self.state == NULL] = len(made) - 2
+                return made.take(numbers)
+            out: Objects = self.pool.gather(np.where(there, self.data, 0))
             out[np.flatnonzero(self.state == NULL)] = null
             out[np.flatnonzero(self.state == ABSENT)] = absent
             return out
@@ -72,8 +91,7 @@ class Column(NamedTuple):
         if self.kind is Kind.NONE or not len(data):
             made = np.empty(0, np.object_)
         elif self.kind is Kind.TIME:
-            made = np.empty(len(data), np.object_)
-            made[:] = [decode_time(us) for us in data.tolist()]
+            made = _times(data)
         else:
             made = data.astype(np.object_)
         if everywhere:
@@ -108,6 +126,16 @@ class Column(NamedTuple):
             data[there] = number[self.data[there]]
         return Column(self.kind, data, self.state, Pool(self.kind, [values]))
 
+    def tidy(self) -> "Column":
+        """The same to be kept for long: what later columns are put together from stays short."""
+        if self.pool is None or not len(self.pool):
+            return self
+        if len(self.pool) > SPARE_VALUES + 2 * len(self.state):
+            return self.compact()
+        if len(self.pool.leaves) > MAX_LEAVES:
+            return self._replace(pool=self.pool.merged())
+        return self
+
     def spelled(self) -> "Column":
         """The same as a MIXED column."""
         if self.kind is Kind.MIXED:
@@ -126,6 +154,14 @@ class Column(NamedTuple):
             data[there] = np.arange(len(spelled))
         pool = Pool(Kind.MIXED, [pa.array(spelled, pa.large_binary())])
         return Column(Kind.MIXED, data, self.state, pool)
+
+
+def _times(times_us: Data) -> Objects:
+    """The instants of int64 microseconds, as `decode_time` makes each."""
+    for limit_us in (times_us.min(), times_us.max()):
+        decode_time(int(limit_us))
+    made: Objects = EPOCH + times_us.view("timedelta64[us]").astype(np.object_)
+    return made
 
 
 def branches(column: Column) -> set[int]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from audit.replay.columnar.careful import careful_of
 from audit.replay.columnar.column import (
     ABSENT,
     Column,
@@ -21,12 +21,15 @@ from audit.replay.columnar.column import (
     nothing,
 )
 from audit.replay.columnar.parts import Codes, KeyBook
-from audit.replay.columnar.pool import Objects
+from audit.replay.columnar.pool import MAX_SMALL_BYTES, Objects
+from audit.replay.columnar.ranks import Ranks, places_of
+from audit.replay.columnar.rowkeys import key_texts_of, keys_of, texts
 from audit.replay.columnar.scatter import Ints, Moves, moves, ranked_below
-from audit.replay.columnar.snapshots import MIN_EVENTS, Kept, Snapshots, texts
+from audit.replay.columnar.snapshots import MIN_EVENTS, Hold, Kept, Snapshots
 from audit.replay.columnar.source import PartSource
 from audit.replay.columnar.state import empty_state
 from audit.replay.columnar.tail import Span, Tail, spans_of, told_after
+from audit.replay.columnar.threads import each
 from audit.replay.fold import Row, fold
 from audit.replay.steps import Steps
 
@@ -41,18 +44,6 @@ ROWS_AT_ONCE = 16_384
 """Rows turned into Python values at once."""
 
 _MISSING = object()
-
-
-class Ranks(NamedTuple):
-    """The places of keys in byte order, over all logs of a dataset.
-
-    `of`: log -> int32[k], rank by code. `shared`: log -> the codes of keys that another log has
-    too, and `shared_rank` their ranks, parallel.
-    """
-
-    books: tuple[KeyBook, ...]
-    of: Mapping[int, Codes]
-    shared: Mapping[int, Codes]
 
 
 class FastReplay:
@@ -80,7 +71,7 @@ class FastReplay:
             if found is None:
                 return None
             folds[log] = found
-        careful = _careful(folds, ranks)
+        careful = careful_keys(folds, ranks)
         if sum(len(codes) for codes in careful.values()) > MAX_CAREFUL:
             return None
         return FastDataset(steps, valid_at_us, folds, ranks, careful)
@@ -103,7 +94,8 @@ class FastReplay:
         self, entity_type: str, log: int, size: int, rank: Codes, valid_at_us: int | None
     ) -> "LogFold | None":
         book = self.source.key_book(log, entity_type)
-        kept, spans = self.snapshots.before(log, entity_type, size, rank)
+        recorded = valid_at_us is None
+        kept, spans = self.snapshots.before(log, entity_type, size, rank, recorded)
         if valid_at_us is not None and not _may_begin_with(kept, spans, valid_at_us):
             kept = Kept(empty_state(log), False)
             parts = self.source.parts(log, entity_type, 0, size)
@@ -111,7 +103,11 @@ class FastReplay:
         told = told_after(kept.state.told, spans)
         if told.plain or len(told.careful) > MAX_CAREFUL:
             return None
-        return LogFold(kept, Tail(kept.state, kept.finder, spans, rank, valid_at_us), book)
+        tail = Tail(kept.state, kept.finder, spans, rank, valid_at_us)
+        hold = None
+        if recorded:
+            hold = self.snapshots.holder(log, entity_type, size, kept, tail.told.events)
+        return LogFold(kept, tail, book, hold)
 
     def ranks_of(self, entity_type: str, logs: tuple[int, ...]) -> Ranks:
         """The places of a dataset's keys in byte order, over these logs."""
@@ -119,7 +115,7 @@ class FastReplay:
         known = self._ranks.get(entity_type)
         if known is not None and tuple(map(id, known.books)) == tuple(map(id, books)):
             return known
-        made = self._ranks[entity_type] = _rank(logs, books)
+        made = self._ranks[entity_type] = places_of(logs, books)
         return made
 
 
@@ -134,54 +130,18 @@ def _may_begin_with(kept: Kept, spans: list[Span], valid_at_us: int) -> bool:
     return all(int(valid_us.min()) >= told.valid_to_us for valid_us in later)
 
 
-def _rank(logs: tuple[int, ...], books: tuple[KeyBook, ...]) -> Ranks:
-    if len(books) == 1:
-        rank = np.empty(len(books[0].order), np.int32)
-        rank[books[0].order] = np.arange(len(rank), dtype=np.int32)
-        return Ranks(books, {logs[0]: rank}, {logs[0]: np.empty(0, np.int32)})
-    if not books:
-        return Ranks((), {}, {})
-    keys = pa.concat_arrays([book.keys for book in books])
-    order = pc.sort_indices(keys).to_numpy().astype(np.intp)
-    ordered = keys.take(pa.array(order))
-    same = np.zeros(len(keys), np.bool_)
-    if len(keys) > 1:
-        same[1:] = pc.equal(ordered[1:], ordered[:-1]).to_numpy(zero_copy_only=False)
-    rank = np.empty(len(keys), np.int32)
-    rank[order] = np.cumsum(~same) - 1
-    twice = np.zeros(len(keys), np.bool_)
-    twice[order] = same | np.append(same[1:], False)
-    of, shared, start = {}, {}, 0
-    for log, book in zip(logs, books, strict=True):
-        stop = start + len(book.keys)
-        of[log] = rank[start:stop]
-        shared[log] = np.flatnonzero(twice[start:stop]).astype(np.int32)
-        start = stop
-    return Ranks(books, of, shared)
-
-
 class LogFold(NamedTuple):
-    """What one log gives to a dataset."""
+    """What one log gives to a dataset. `hold`: takes its state at the cut, for later questions."""
 
     kept: Kept
     tail: Tail
     book: KeyBook
+    hold: Hold | None = None
 
 
-def _careful(folds: Mapping[int, LogFold], ranks: Ranks) -> dict[int, list[int]]:
+def careful_keys(folds: Mapping[int, LogFold], ranks: Ranks) -> dict[int, list[int]]:
     """Log -> codes of the keys to fold plainly: careful in some log, or seen in several."""
-    found = {log: set(one.tail.told.careful) for log, one in folds.items()}
-    seen: dict[int, list[tuple[int, int]]] = {}
-    for log, one in folds.items():
-        codes = ranks.shared[log]
-        for code, rank in zip(codes.tolist(), ranks.of[log][codes].tolist(), strict=True):
-            if code < one.tail.told.keys or code in found[log]:
-                seen.setdefault(rank, []).append((log, code))
-    for places in seen.values():
-        if len(places) > 1:
-            for log, code in places:
-                found[log].add(code)
-    return {log: sorted(codes) for log, codes in found.items()}
+    return careful_of({log: one.tail.told for log, one in folds.items()}, ranks)
 
 
 class FastDataset:
@@ -213,6 +173,8 @@ class FastDataset:
         self._fold_careful(steps, careful, folds, ranks, fields)
         self.columns: tuple[str, ...] = tuple(sorted(fields))
         self._made: dict[str, Column] = {}
+        self._own: list[dict[str, Column]] = [{} for _ in self._folds]
+        self._own_keys: list[Objects | pa.Array | None] = [None for _ in self._folds]
         self._keys: Objects | None = None
         self._arrange(careful)
 
@@ -317,12 +279,12 @@ class FastDataset:
         if made is not None:
             return made
         if self._moves is not None:
-            own = self._folds[0].tail.column(name).take(self._moves.source)
+            own = self._column_of(0, name).take(self._moves.source)
             pieces = [Piece(None, own), Piece(self._care_places, nothing(len(self._care_rows)))]
         else:
             pieces = []
-            for one, taken, places in zip(self._folds, self._taken, self._places, strict=True):
-                column = one.tail.column(name)
+            for number, (taken, places) in enumerate(zip(self._taken, self._places, strict=True)):
+                column = self._column_of(number, name)
                 pieces.append(Piece(places, column if taken is None else column.take(taken)))
         if len(self._care_rows):
             cells = [row.get(name, _MISSING) for row in self._care_rows]
@@ -330,10 +292,21 @@ class FastDataset:
         made = self._made[name] = combine(self._count, pieces, self._moves is not None)
         return made
 
+    def _column_of(self, number: int, name: str) -> Column:
+        """The cells of a field in one log; noted where the state of the log is to be held."""
+        one, own = self._folds[number], self._own[number]
+        column = own.get(name)
+        if column is None:
+            column = one.tail.column(name)
+            if one.hold is not None:
+                own[name] = column
+        return column
+
     def keys(self) -> Objects:
         """The keys as texts, in byte order; n of them. Not to be changed."""
         if self._keys is None:
-            made = [keys_of(one) for one in self._folds]
+            made = [keys_of(one.kept, one.tail, one.book) for one in self._folds]
+            self._own_keys = [*made]
             if self._moves is not None:
                 self._keys = made[0].take(self._moves.source)
                 self._keys[self._care_places] = self._care_keys
@@ -365,33 +338,41 @@ class FastDataset:
                         row[name] = value
                 yield key, row
 
+    def _given(self) -> list[tuple[str, Column]]:
+        """The columns shown, for somebody who may change what can be written of them.
+
+        Nothing of it stays here but what is held, and that can be written no longer.
+        """
+        made = each(self.column, self.columns, self._count)
+        columns = list(zip(self.columns, made, strict=True))
+        self._made = {}
+        for one, own, keys in zip(self._folds, self._own, self._own_keys, strict=True):
+            names = [name for name in one.tail.fields if name in one.tail.told.fields]
+            if one.hold is not None and own.keys() >= set(names):
+                held = {name: own[name] for name in names}
+                one.hold(one.tail.told, one.tail.codes, held, keys)
+        self._own = [{} for _ in self._folds]
+        return columns
+
     def frame(self, citation: Mapping[str, Any]) -> "pd.DataFrame":
         """As `audit.replay.frame.build_frame` makes it of the rows, cell for cell."""
         from audit.replay.columnar.frames import frame_of
 
-        # The frame is its owner's to change, so nothing of it stays here.
-        columns = [(name, self.column(name)) for name in self.columns]
-        self._made = {}
-        return frame_of(self.keys(), columns, citation)
+        keys = self.keys()
+        return frame_of(keys, self._given(), citation)
 
     def arrow(self) -> "pa.Table":
         """The rows as an Arrow table, see `audit.replay.columnar.frames.table_of`."""
         from audit.replay.columnar.frames import table_of
 
-        columns = [(name, self.column(name)) for name in self.columns]
-        # The table may hold the arrays themselves: a later frame must not be made of them.
-        self._made = {}
-        return table_of(self.keys(), columns)
+        return table_of(self._key_texts(), self._given())
 
-
-def keys_of(one: LogFold) -> Objects:
-    """The keys of a log's rows; what the snapshot's rows are called is known already."""
-    tail, book = one.tail, one.book.keys
-    if not len(one.kept.state.codes):
-        return texts(book, tail.codes)
-    moved = tail.moves
-    if moved is None:
-        return one.kept.keys(book)
-    keys: Objects = one.kept.keys(book).take(moved.source)
-    keys[moved.new_at] = texts(book, tail.codes[moved.new_at])
-    return keys
+    def _key_texts(self) -> "pa.Array | Objects":
+        """The keys in byte order, without Python texts where they are all of one log."""
+        if self._moves is not None or len(self._folds) != 1 or self._places[0] is not None:
+            return self.keys()
+        (one,) = self._folds
+        made = key_texts_of(one.kept, one.tail, one.book)
+        if self._own_keys[0] is None:
+            self._own_keys[0] = made
+        return made.cast(pa.string()) if made.nbytes <= MAX_SMALL_BYTES else self.keys()

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from audit.replay.columnar.column import VALUE, Column, branches
-from audit.replay.columnar.pool import Kind, Objects
+from audit.replay.columnar.pool import MAX_SMALL_BYTES, Kind, Objects
+from audit.replay.columnar.threads import each
 from audit.replay.frame import array_of_times, array_of_values, frame_of_arrays
 from audit.replay.names import KEY_COLUMN, output_name
 from audit.replay.rows_out import build_table
@@ -28,8 +30,6 @@ _ARROW = {
 }
 
 _SMALLER = {Kind.TEXT: pa.string(), Kind.BYTES: pa.binary()}
-MAX_SMALL_BYTES = 2**31 - 1
-"""What the offsets of a string or binary array can count."""
 
 
 def frame_of(
@@ -44,7 +44,9 @@ def frame_of(
     keys = keys.view()
     keys.flags.writeable = False
     named = _named(columns)
-    return frame_of_arrays(keys, {name: _array(c) for name, c in named}, citation)
+    arrays = each(_array, [column for _, column in named], len(keys))
+    names = [name for name, _ in named]
+    return frame_of_arrays(keys, dict(zip(names, arrays, strict=True)), citation)
 
 
 def _named(columns: Sequence[tuple[str, Column]]) -> list[tuple[str, Column]]:
@@ -77,7 +79,7 @@ def _is_typed(column: Column) -> bool:
     return len(found) == 1 and found <= _TYPED
 
 
-def table_of(keys: Objects, columns: Sequence[tuple[str, Column]]) -> "pa.Table":
+def table_of(keys: "Objects | pa.Array", columns: Sequence[tuple[str, Column]]) -> "pa.Table":
     """An Arrow table of n keys and named columns, as `audit.replay.rows_out.build_table` makes it.
 
     Null and absent are both null. Types: int64, double, bool, timestamp[us, UTC], string, binary,
@@ -87,15 +89,28 @@ def table_of(keys: Objects, columns: Sequence[tuple[str, Column]]) -> "pa.Table"
     (`audit.encoding` = `json`). A column without any value is of type string.
     """
     fields = [pa.field(KEY_COLUMN, pa.string(), nullable=False)]
-    arrays = [pa.array(keys, pa.string())]
-    for name, column in sorted(columns, key=lambda pair: output_name(pair[0])):
-        field, array = _arrow(name, column)
+    arrays = [keys if isinstance(keys, pa.Array) else pa.array(keys, pa.string())]
+    ordered = sorted(columns, key=lambda pair: output_name(pair[0]))
+    for field, array in each(_arrow, ordered, len(keys)):
         fields.append(field)
         arrays.append(array)
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
 
-def _arrow(name: str, column: Column) -> tuple["pa.Field", "pa.Array"]:
+def _picked(values: "pa.Array", places: "pa.Array", kind: Kind) -> "pa.Array":
+    """The values at some places, in the smaller type if it can hold them."""
+    small = _SMALLER.get(kind)
+    if small is None:
+        return values.take(places)
+    longest = pc.max(pc.binary_length(values)).as_py() or 0
+    if len(places) * longest <= MAX_SMALL_BYTES >= values.nbytes:
+        return values.cast(small).take(places)
+    found = values.take(places)
+    return found.cast(small) if found.nbytes <= MAX_SMALL_BYTES else found
+
+
+def _arrow(named: tuple[str, Column]) -> tuple["pa.Field", "pa.Array"]:
+    name, column = named
     there = column.state == VALUE
     mask = None if there.all() else ~there
     shown = output_name(name)
@@ -105,10 +120,7 @@ def _arrow(name: str, column: Column) -> tuple["pa.Field", "pa.Array"]:
     if column.kind is Kind.NONE or column.pool is None:
         return pa.field(shown, pa.string()), pa.nulls(len(there), pa.string())
     if column.kind is not Kind.MIXED:
-        values = column.pool.values.take(pa.array(column.data, mask=mask))
-        small = _SMALLER.get(column.kind)
-        if small is not None and values.nbytes <= MAX_SMALL_BYTES:
-            values = values.cast(small)
+        values = _picked(column.pool.values, pa.array(column.data, mask=mask), column.kind)
         return pa.field(shown, values.type), values
     cells = column.objects(None, None).tolist()
     table = build_table([("", {name: cell}) for cell in cells], [name], None)

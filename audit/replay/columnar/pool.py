@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,26 +39,63 @@ POOLED = {
 }
 
 
+FEW_VALUES = 4_096
+"""Pools of so many values have their objects in one array, whatever they were put together from."""
+
+
+MAX_SMALL_BYTES = 2**31 - 1
+"""What the offsets of a string or binary array can count."""
+
+
+class Leaf:
+    """Values in one Arrow array, with their objects; what pools are put together from."""
+
+    def __init__(self, kind: Kind, values: "pa.Array") -> None:
+        """Values of the type `POOLED[kind]`, no null among them."""
+        self.kind = kind
+        self.values = values
+        self._objects: Objects | None = None
+
+    def objects(self) -> Objects:
+        """The values as Python objects, made once; see `Pool.objects` for those that can change."""
+        if self._objects is None:
+            self._objects = _objects(self.kind, self.values)
+        return self._objects
+
+    def bytes_held(self) -> int:
+        """What it takes in memory, more or less; an object is larger than what it says."""
+        objects = 0 if self._objects is None else len(self.values) * OBJECT_BYTES
+        return int(self.values.nbytes) * (1 if not objects else 2) + objects
+
+
+OBJECT_BYTES = 57
+"""What a text takes beside its letters: its head, and where it is."""
+
+
 class Pool:
     """Values by number. Their Python objects are made once, where they cannot be changed."""
 
     def __init__(self, kind: Kind, chunks: Sequence["pa.Array | Pool"]) -> None:
         """Values of the type `POOLED[kind]`, one chunk after the other, and no null among them."""
         self.kind = kind
-        self._chunks = tuple(chunks)
+        leaves: list[Leaf] = []
+        for chunk in chunks:
+            leaves.extend(chunk.leaves if isinstance(chunk, Pool) else [Leaf(kind, chunk)])
+        self.leaves: tuple[Leaf, ...] = tuple(leaves)
+        self._count = sum(len(leaf.values) for leaf in leaves)
         self._values: pa.Array | None = None
         self._objects: Objects | None = None
         self._nested: Ints | None = None
 
     def __len__(self) -> int:
         """How many values there are."""
-        return sum(len(chunk) for chunk in self._chunks)
+        return self._count
 
     @property
     def values(self) -> "pa.Array":
         """All of them as one Arrow array."""
         if self._values is None:
-            arrays = [c.values if isinstance(c, Pool) else c for c in self._chunks]
+            arrays = [leaf.values for leaf in self.leaves]
             if len(arrays) == 1:
                 self._values = arrays[0]
             else:
@@ -67,9 +105,7 @@ class Pool:
     def objects(self) -> Objects:
         """All of them as Python objects. Lists and dicts are made anew at each call."""
         if self._objects is None:
-            made = [
-                c.objects() if isinstance(c, Pool) else _objects(self.kind, c) for c in self._chunks
-            ]
+            made = [leaf.objects() for leaf in self.leaves]
             self._objects = made[0] if len(made) == 1 else np.concatenate([*made, _no_objects()])
             if self.kind is Kind.MIXED:
                 self._nested = np.array(
@@ -81,6 +117,51 @@ class Pool:
         for index in self._nested.tolist():
             fresh[index] = _decoded(self.values[index].as_py())
         return fresh
+
+    def gather(self, numbers: npt.NDArray[Any]) -> Objects:
+        """The objects with these numbers; there is a value at least.
+
+        Of a long pool with a few more at its ends no array of all objects is made.
+        """
+        # Of this type in the end, and numpy turns the numbers to it more slowly.
+        numbers = numbers.astype(np.intp, copy=False)
+        sizes = [len(leaf.values) for leaf in self.leaves]
+        longest = int(np.argmax(sizes))
+        is_long = len(sizes) > 1 and 2 * sizes[longest] > self._count > FEW_VALUES
+        if self.kind is Kind.MIXED or self._objects is not None or not is_long:
+            return self.objects().take(numbers)
+        start = sum(sizes[:longest])
+        stop = start + sizes[longest]
+        out: Objects = (
+            self.leaves[longest].objects().take(numbers - start if start else numbers, mode="clip")
+        )
+        others = [leaf.objects() for leaf in (*self.leaves[:longest], *self.leaves[longest + 1 :])]
+        at = np.flatnonzero((numbers < start) | (numbers >= stop) if start else numbers >= stop)
+        named = numbers[at]
+        out[at] = np.concatenate(others).take(
+            np.where(named < start, named, named - sizes[longest])
+        )
+        return out
+
+    def merged(self) -> "Pool":
+        """The same, put together from three arrays at most."""
+        sizes = [len(leaf.values) for leaf in self.leaves]
+        longest = int(np.argmax(sizes))
+        groups = (
+            self.leaves[:longest],
+            self.leaves[longest : longest + 1],
+            self.leaves[longest + 1 :],
+        )
+        made = Pool(self.kind, [])
+        made.leaves = tuple(_merged(self.kind, group) for group in groups if group)
+        made._count = self._count
+        return made
+
+
+def _merged(kind: Kind, leaves: Sequence[Leaf]) -> Leaf:
+    if len(leaves) == 1:
+        return leaves[0]
+    return Leaf(kind, pa.concat_arrays([leaf.values for leaf in leaves]))
 
 
 def _no_objects() -> Objects:

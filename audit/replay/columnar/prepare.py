@@ -6,7 +6,7 @@ from audit.replay.columnar.snapshots import MIN_EVENTS
 
 
 def prepare(model: ReadModel, min_events: int = MIN_EVENTS) -> None:
-    """Snapshots of every dataset up to where the model is on disk. Raises StoreCorrupt.
+    """Snapshots of every dataset up to where the model is on disk, and there. Raises StoreCorrupt.
 
     `min_events`: see `Snapshots`.
     """
@@ -15,4 +15,4 @@ def prepare(model: ReadModel, min_events: int = MIN_EVENTS) -> None:
         size = model.sealed(log)
         for name in names:
             ranks = replay.ranks_of(name, (log,))
-            replay.snapshots.before(log, name, size, ranks.of[log])
+            replay.snapshots.at_end(log, name, size, ranks.of[log])

@@ -47,7 +47,7 @@ def distinct(codes: Codes) -> tuple[Codes, Ints]:
     return found, number[codes]
 
 
-FEW = 16
+FEW = 256
 """Up to this share of some rows new ones are looked up singly: most rows are then not looked at."""
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from audit.replay.columnar.column import Column, nothing
 from audit.replay.columnar.parts import Codes
-from audit.replay.columnar.scatter import DENSE, MIN_TABLE, Ints
+from audit.replay.columnar.scatter import DENSE, FEW, MIN_TABLE, Ints, ranked_below
 
 NEVER_US = -(2**63)
 """Before every time there is."""
@@ -51,6 +51,7 @@ class LogState(NamedTuple):
 
     def frozen(self) -> "LogState":
         """The same, so that nobody changes what later answers begin with."""
+        self.codes.flags.writeable = False
         for column in self.columns.values():
             column.data.flags.writeable = False
             column.state.flags.writeable = False
@@ -71,7 +72,9 @@ class Finder:
     """Finds the rows of keys by their code."""
 
     def __init__(self, codes: Codes) -> None:
-        """`codes`: those of the rows."""
+        """`codes`: those of the rows, in byte order of the keys."""
+        self._rows = codes
+        self._ranks: tuple[Codes, Codes] | None = None
         self._table: Ints | None = None
         count = int(codes.max()) + 1 if len(codes) else 0
         if count <= max(MIN_TABLE, DENSE * len(codes)):
@@ -80,6 +83,24 @@ class Finder:
         else:
             self._by_code = np.argsort(codes)
             self._codes = codes[self._by_code]
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes in memory."""
+        ranks = 0 if self._ranks is None else self._ranks[1].nbytes
+        if self._table is not None:
+            return self._table.nbytes + ranks
+        return self._by_code.nbytes + self._codes.nbytes + ranks
+
+    def below(self, rank: Codes, wanted: Codes) -> Ints:
+        """How many rows have a key that stands before each place wanted; `rank`: see `Tail`."""
+        # The places of all rows are worth a look at all rows when many are wanted.
+        known = self._ranks is not None and self._ranks[0] is rank
+        if not known and len(wanted) * FEW <= len(self._rows):
+            return ranked_below(rank, self._rows, wanted)
+        if self._ranks is None or not known:
+            self._ranks = rank, rank[self._rows]
+        return np.searchsorted(self._ranks[1], wanted)
 
     def rows(self, codes: Codes) -> Ints:
         """The row of each code; -1 where there is none. `codes` ascend."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from audit.replay.columnar.column import Column, Piece, column_of_cells, combine, nothing
 from audit.replay.columnar.parts import NO_CODE, Codes, DatasetPart, Op
-from audit.replay.columnar.scatter import Ints, Moves, Ranks, distinct, last_of, moves, ranked_below
+from audit.replay.columnar.scatter import Ints, Moves, Ranks, distinct, last_of, moves
 from audit.replay.columnar.state import Finder, LogState, Told
 
 Bools = npt.NDArray[np.bool_]
@@ -30,6 +30,12 @@ class Span(NamedTuple):
     at: int
 
 
+def below(numbers: npt.NDArray[np.uint32], bound: int) -> int:
+    """How many of some ascending numbers are below a bound (below 2**32)."""
+    # In their own type: numpy would turn all of them into that of a Python int first.
+    return int(np.searchsorted(numbers, np.uint32(bound)))
+
+
 def spans_of(parts: Sequence[DatasetPart], start: int, stop: int) -> list[Span]:
     """The events of the parts that are in [start, stop); a part may have none there."""
     spans = []
@@ -38,7 +44,7 @@ def spans_of(parts: Sequence[DatasetPart], start: int, stop: int) -> list[Span]:
         if part.stop <= start or part.start >= stop:
             continue
         lo, hi = (
-            int(np.searchsorted(part.offset, max(0, size - part.start))) for size in (start, stop)
+            below(part.offset, max(0, min(size, part.stop) - part.start)) for size in (start, stop)
         )
         spans.append(Span(part, lo, hi, at))
         at += hi - lo
@@ -151,7 +157,7 @@ class Tail:
             self._row[known] = old_row[known]
         else:
             new_codes = self._codes[new]
-            before = ranked_below(self._rank, base, self._rank[new_codes])
+            before = finder.below(self._rank, self._rank[new_codes])
             moved = self.moves = moves(len(base), gone, before)
             self.codes = base.take(moved.source)
             self.codes[moved.new_at] = new_codes
@@ -198,7 +204,7 @@ class Tail:
         held = [(span, span.part.fields[name]) for span in self._spans if name in span.part.fields]
         slots_of, ranks_of, bounds = [], [], []
         for span, cells in held:
-            first, last = (int(np.searchsorted(cells.at, at)) for at in (span.lo, span.hi))
+            first, last = below(cells.at, span.lo), below(cells.at, span.hi)
             position = cells.at[first:last].astype(np.int32) + np.int32(span.at - span.lo)
             slots_of.append(self._slot[position])
             ranks_of.append(position if self._ranks is None else self._ranks[position])

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from audit.replay.columnar.manifest import SnapshotEntry
 
-SNAPSHOT_SHARE = 0.5
+SNAPSHOT_SHARE = 1.0
 """Snapshots take at most so much of what the pieces take, but for the newest ones."""
 
 SMALL_BYTES = 1_048_576

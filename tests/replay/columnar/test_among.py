@@ -9,69 +9,94 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from audit.replay import fastpath
+import audit.replay.diff
 from audit.replay.columnar.among import pair
 from audit.replay.columnar.fast import FastReplay
-from audit.replay.diff import diff
+from audit.replay.diff import compared, diff
 from audit.replay.fastpath import FastPath, attach
 from audit.replay.points import Cut
+from audit.replay.rows import same_value
 from audit.replay.steps import Steps
 from tests.backends import SqliteBackend
 from tests.replay.columnar.compare import same_rows
 from tests.replay.columnar.slow_parts import SlowSource
 from tests.replay.columnar.test_fold_random import Talker, operation
-from tests.replay.conftest import LedgerInTest, open_columns
+from tests.replay.conftest import START_US, LedgerInTest, open_columns
 
 
-@pytest.mark.parametrize("care", [False, True])
+@pytest.mark.parametrize(("logs", "care"), [(1, False), (1, True), (2, False), (2, True)])
 @settings(
-    max_examples=12,
+    max_examples=6,
     deadline=None,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(
     operations=st.lists(operation, min_size=2, max_size=24),
+    apart=st.booleans(),
     step=st.integers(1, 12),
     min_events=st.integers(1, 8),
     built=st.booleans(),
+    valid=st.sampled_from((None, START_US + 3, START_US + 20_000_000_000)),
 )
 def test_a_fast_difference_is_the_plain_one(
-    care: bool, operations: list[dict[str, Any]], step: int, min_events: int, built: bool
+    logs: int,
+    care: bool,
+    operations: list[dict[str, Any]],
+    apart: bool,
+    step: int,
+    min_events: int,
+    built: bool,
+    valid: int | None,
 ) -> None:
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         ledger = LedgerInTest(SqliteBackend(Path(folder)))
+        if logs == 2:
+            ledger.open_log(1)
         with ledger.store:
-            talker = Talker(ledger, 1, False, care)
+            talker = Talker(ledger, logs, apart, care)
             for number, said in enumerate(operations):
                 talker.say(number, said)
-            if ledger.store.entity_types(0).count("thing") == 0:
+            if "thing" not in {
+                name for log in range(logs) for name in ledger.store.entity_types(log)
+            }:
                 return
             source: Any = (
                 open_columns(ledger.store, Path(folder) / "columns")
                 if built
                 else SlowSource(ledger.store, "thing", step, False)
             )
-            patch.setattr(fastpath, "FAST_DIFF_ENTRIES", 0)
+            patch.setattr(audit.replay.diff, "FAST_DIFF_ENTRIES", 0)
             path = FastPath(lambda: source, from_entries=0)
             path.replay().snapshots._min_events = min_events
-            head = ledger.store.size(0)
-            cuts = [
-                Cut({0: size}, None, (), False, "", None) for size in (head // 2, head - 2, head)
-            ]
-            plain = [list(diff(ledger.store, "thing", *two)) for two in permutations(cuts, 2)]
+            heads = [ledger.store.size(log) for log in range(logs)]
+            sizes = [[n // 2 for n in heads], [max(0, heads[0] - 2), *heads[1:]], heads]
+            if logs == 2:
+                sizes.append([heads[0] // 3, heads[1]])
+            cuts = [Cut(dict(enumerate(one)), None, (), False, "", None) for one in sizes]
+            pairs = list(permutations(cuts, 2))[::logs]
+            plain = [list(diff(ledger.store, "thing", *two, valid, valid)) for two in pairs]
             attach(ledger.store, path)
             for cut in cuts:
                 ledger.rows(cut, entity="thing")  # makes the snapshots that are due
-            fast = [list(diff(ledger.store, "thing", *two)) for two in permutations(cuts, 2)]
-            for mine, right in zip(fast, plain, strict=True):
-                assert [c.kind for c in mine] == [c.kind for c in right]
-                for side in ("before", "after"):
-                    rows = [
-                        [(c.entity_key, getattr(c, side) or {}) for c in found]
-                        for found in (mine, right)
-                    ]
-                    same_rows(*rows)
+            for two, right in zip(pairs, plain, strict=True):
+                found = compared(ledger.store, "thing", *two, valid, valid).differences
+                assert care or found is not None
+                if found is not None:
+                    same_changes(list(found.changes()), right)
+
+
+def same_changes(mine: list[Any], right: list[Any]) -> None:
+    """The same rows, with what differs, in the same order of everything."""
+    assert [c.kind for c in mine] == [c.kind for c in right]
+    for side in ("before", "after"):
+        rows = [[(c.entity_key, getattr(c, side) or {}) for c in found] for found in (mine, right)]
+        same_rows(*rows)
+    for one, other in zip(mine, right, strict=True):
+        assert (one.before is None) == (other.before is None)
+        assert list(one.fields) == list(other.fields)
+        for name, cells in one.fields.items():
+            assert all(map(same_value, cells, other.fields[name])), (name, one, other)
 
 
 def test_only_what_was_touched_is_folded(ledger: LedgerInTest, tmp_path: Path) -> None:

@@ -125,10 +125,11 @@ def test_snapshots_held_in_memory_are_few(
     talked: LedgerInTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(snapshots, "MAX_ONLY_IN_MEMORY", 2)
+    monkeypatch.setattr(snapshots, "MAX_ASKED", 1)
     replay = FastReplay(open_columns(talked.store, None), MIN_EVENTS)
     for as_of in (None, "0/50", None, "0/120"):
         same_answers(talked.store, replay, "user", talked.cut(as_of), None)
-    assert len(replay.snapshots) == 2
+    assert len(replay.snapshots) == 3
 
 
 def test_what_is_done_to_a_frame_stays_in_it(talked: LedgerInTest) -> None:

@@ -34,7 +34,7 @@ def test_all_stay_while_they_are_small() -> None:
 
 def test_those_left_are_denser_near_the_end_and_the_newest_stays() -> None:
     some = [entry("user", size) for size in range(1, 33)]
-    left = [one.size for one in thinned(some, 1_600)]
+    left = [one.size for one in thinned(some, 800)]
     assert len(left) == 8
     assert left[-1] == 32
     gaps = [after - before for before, after in zip([0, *left], left, strict=False)]
