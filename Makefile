@@ -12,8 +12,9 @@ BIN := $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DEMO_DIR ?= demo
 PYTEST_ARGS ?=
-# How many processes run the tests; a file's tests stay in one of them.
-JOBS ?= 2
+# How many processes run the tests; a file's tests stay in one of them. One more than two cores:
+# somebody always waits for a broker, a database or a process.
+JOBS ?= 3
 # Compiled modules are kept even where the environment says not to: else every process that a test
 # starts compiles half the library again.
 PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)

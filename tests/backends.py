@@ -6,11 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psycopg
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 
 from audit.event.build import data_event, schema_event
 from audit.event.envelope import Event, encode_event
@@ -43,6 +43,16 @@ class Backend(ABC):
 
     def prepare(self) -> None:  # noqa: B027 - most need not
         """Make the tables as the migrations make them, where that is quicker than by these."""
+
+    def new_ledger(self, origin: str = ORIGIN, clock: Callable[[], int] = clock_us) -> SqlStore:
+        """A store in which a ledger was made just now: by hundreds of tests, so it is to be quick.
+
+        Those that are about the making itself take `store`.
+        """
+        self.prepare()
+        store = self.store(clock)
+        store.create(origin, signer_of(origin))
+        return store
 
     def reader(self) -> SqlReader:
         """A reader."""
@@ -84,10 +94,24 @@ class SqliteBackend(Backend):
     name = "sqlite"
     refusal = sqlite3.IntegrityError
 
+    _made: ClassVar[dict[tuple[str, int | None], bytes]] = {}
+    """Files of ledgers that nothing was written into yet, each made once in a run of the tests."""
+
     def __init__(self, folder: Path) -> None:
         """Nothing is created yet."""
         self.path = folder / "audit.db"
         self.url = f"sqlite:///{self.path}"
+
+    def new_ledger(self, origin: str = ORIGIN, clock: Callable[[], int] = clock_us) -> SqlStore:
+        # One that says of itself that it was made at the same time; now is whenever it was made.
+        kind = (origin, None if clock is clock_us else clock())
+        if kind not in self._made:
+            super().new_ledger(origin, clock).close()
+            assert [path.name for path in self.path.parent.glob("audit.db*")] == ["audit.db"]
+            self._made[kind] = self.path.read_bytes()
+        else:
+            self.path.write_bytes(self._made[kind])
+        return self.store(clock)
 
     def sql(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         connection = sqlite3.connect(self.path)
@@ -229,7 +253,8 @@ class PostgresqlBackend(Backend):
         found = []
 
         def visit(node: dict[str, Any]) -> None:
-            if "Scan" in node["Node Type"] and "Function" not in node["Node Type"]:
+            of = node.get("Relation Name", node.get("Index Name", ""))
+            if "Scan" in node["Node Type"] and of.startswith("entries"):
                 condition = node.get("Index Cond", "")
                 if node.get("Scan Direction") == "Backward":
                     condition += " and the last by index"
@@ -245,9 +270,32 @@ class PostgresqlBackend(Backend):
         with store._engine.connect() as connection:
             query = f"EXPLAIN (FORMAT JSON) {statement}"
             ((plans,),) = connection.exec_driver_sql(query, values)
+            plans += self._planned_for_any(connection, statement, values)
         for plan in plans:
             visit(plan["Plan"])
         return found
+
+    @staticmethod
+    def _planned_for_any(connection: Connection, statement: str, values: Any) -> list[Any]:
+        """The plan that is made once for all values, as for the questions of a short answer."""
+        if not statement.lstrip().startswith(("SELECT", "WITH")):
+            return []
+        named = dict(values) if isinstance(values, dict) else dict(enumerate(values))
+        places = list(named)
+        parts = re.split(r"%(?:\((\w+)\))?[sb]", statement)
+        text = parts[0]
+        for given, (name, after) in enumerate(zip(parts[1::2], parts[2::2], strict=True)):
+            text += f"${places.index(given if name is None else name) + 1}{after}"
+        run = connection.connection.driver_connection
+        assert isinstance(run, psycopg.Connection)
+        literals = [psycopg.sql.Literal(value).as_string(run) for value in named.values()]
+        run.execute(f"PREPARE any_values AS {text}".encode())
+        run.execute("SET plan_cache_mode = force_generic_plan")
+        call = f"any_values({', '.join(literals)})" if literals else "any_values"
+        ((plans,),) = run.execute(f"EXPLAIN (FORMAT JSON) EXECUTE {call}".encode())
+        run.execute("SET plan_cache_mode = force_custom_plan")
+        run.execute("DEALLOCATE any_values")
+        return list(plans)
 
     def tables(self) -> set[str]:
         query = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"

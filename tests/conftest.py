@@ -22,12 +22,20 @@ from tests.services.fixtures import (  # noqa: F401 - pytest finds them by being
 )
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-OF_THE_TESTS = {REQUIRE_SERVICES, "AUDIT_MERKLE_TESTDATA", "AUDIT_TEST_ARTEFACTS", *fixtures.SETTINGS}
+OF_THE_TESTS = {
+    REQUIRE_SERVICES,
+    "AUDIT_MERKLE_TESTDATA",
+    "AUDIT_TEST_ARTEFACTS",
+    *fixtures.SETTINGS,
+}
 """Settings that speak to the tests themselves; all other AUDIT_ names are some user's."""
 IN_MEMORY = Path("/dev/shm")
 """A file system of Linux in which a commit waits for no disk."""
 IN_MEMORY_BYTES = 4 << 30
 """So much must be free there, for ledgers, servers and the environment of the wheel."""
+
+PURE = {"event", "log", "tlog"}
+"""Folders of tests without any store or process: no file of theirs takes long."""
 
 # No deadline, because no test asserts on time; no database, because the tree stays clean.
 settings.register_profile(
@@ -69,9 +77,10 @@ def _takes_temporary_files(folder: Path) -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first: one of them at the very end would keep a single core busy."""
+    """Files with slow tests first, those of PURE last: at the very end a long one would keep a
+    single core busy."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (item.path not in slow, item.path.parent.name in PURE))
 
 
 def pytest_collection_finish() -> None:

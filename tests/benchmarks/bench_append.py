@@ -41,7 +41,7 @@ def _compare(name: str, messages: Sequence[Message], size: int) -> Result:
 
         start = seconds(empty)
         time_ours = seconds(ours) - start
-        rows = _rows(Path(folder) / "ours3.db")
+        rows = _rows(min(Path(folder).glob("ours*.db")))
 
         def bare() -> None:
             path = Path(folder) / f"bare{next(numbers)}.db"

@@ -102,7 +102,15 @@ class Bench:
             right("ours", ours())
             peers = best_of([(peer.name, peer.dataset(cut)) for peer in self.peers], right)
             what = f"dataset as-of, {len(truth):,} rows of {cut:,} events"
-            yield line(f"{what}, to pandas", seconds(ours), peers)
+            yield line(f"{what}, to pandas", seconds(ours), peers, self._otherwise(cut))
+
+    def _otherwise(self, cut: int) -> str:
+        """The same to Arrow; and at cuts not asked before, each before all that were."""
+        cuts = iter(range(cut - 1, 0, -max(1, cut // 1_000)))
+        new_s = seconds(lambda: self.ledger.replay(ENTITY, as_of=self.at(next(cuts))), 9)
+        at = self.at(cut)
+        arrow_s = seconds(lambda: self.ledger.replay(ENTITY, as_of=at, format="arrow"))
+        return f"to Arrow {shown(arrow_s)}; at a cut not asked before {shown(new_s)}"
 
     def row(self) -> Iterable[Result]:
         """One row, half way."""
@@ -138,8 +146,16 @@ class Bench:
                     name, _differences(found), truth
                 ),
             )
+
+            def table(start: int = start) -> Any:
+                return self.ledger.diff_frame(
+                    ENTITY, self.at(start), self.at(self.events), format="arrow"
+                )
+
+            questions.check_same("our table", _differences(table()), truth)
             what = f"diff, {len(truth):,} rows differ, log of {self.events:,} events"
-            yield line(what, seconds(ours), peers)
+            yield line(f"{what}, to objects", seconds(ours), peers)
+            yield line(f"{what}, to Arrow", seconds(table), peers)
 
     def blame(self) -> Iterable[Result]:
         """Who set the fields of one row."""

@@ -20,9 +20,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from audit.replay.columnar.fast import LogFold, keys_of
 from audit.replay.columnar.frames import frame_of
 from audit.replay.columnar.parts import Cells, Codes, DatasetPart, KeyBook, Op
+from audit.replay.columnar.rowkeys import keys_of
 from audit.replay.columnar.snapshots import Snapshots
 from audit.replay.columnar.tail import Tail
 
@@ -159,7 +159,7 @@ class Ours:
         """The frame at a size."""
         kept, spans = self.snapshots.before(0, "x", size, self.rank)
         tail = Tail(kept.state, kept.finder, spans, self.rank)
-        keys = keys_of(LogFold(kept, tail, self.source.key_book(0, "x")))
+        keys = keys_of(kept, tail, self.source.key_book(0, "x"))
         return frame_of(keys, [(name, tail.column(name)) for name in tail.fields], {})
 
 

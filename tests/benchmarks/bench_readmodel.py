@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ CHILD = "tests.benchmarks.readmodel_child"
 TAIL = 100_000
 MAX_VERIFIED = 1_000_000
 """To hash and fold more leaves than that takes minutes, and says nothing new."""
+GROWTH_CUTS = 15
+"""Cuts not asked before, going backwards, as far apart in the long log as in the short one."""
 MAX_COPIED = 100_000
 MAX_SEALED = 100_000
 POLICY = Policy.from_vkeys([SIGNER.verifier.vkey])
@@ -61,6 +64,11 @@ def kept_in(folder: Path) -> Iterator[None]:
         del os.environ[READ_MODEL_VARIABLE]
         if before is not None:
             os.environ[READ_MODEL_VARIABLE] = before
+
+
+def _ask_next(ledger: Ledger, made: BigLog, cuts: Iterator[int]) -> Any:
+    """The dataset at the next of some cuts."""
+    return ledger.replay(ENTITY, as_of=str(made.size(next(cuts)) - 1))
 
 
 class Bench:
@@ -105,7 +113,9 @@ class Bench:
         yield line(what, found["seconds"], peers[:1], note)
 
     def tail(self) -> Iterable[Result]:
-        """From the newest snapshot that is so many events back."""
+        """From the newest snapshot that is so many events back; each time at a cut before all those
+        that were asked, so that no state of an earlier answer helps.
+        """
         with Ledger(self.made.url) as ledger:
             ledger.replay(ENTITY, as_of=self.end)
             sizes = self._snapshots(ledger)
@@ -114,14 +124,21 @@ class Bench:
                 return
             cut = max(fitting) + TAIL - self.made.first
 
+            cuts = iter(range(cut, 0, -1))
+
             def ours() -> Any:
-                return ledger.replay(ENTITY, as_of=str(self.made.size(cut) - 1))
+                return ledger.replay(ENTITY, as_of=str(self.made.size(next(cuts)) - 1))
 
             truth = table_of(self.made.fold_to(cut))
             check("snapshot and tail", ours(), truth)
-            time_s = seconds(ours)
+            time_s = seconds(ours, 9)
+            arrow_s = seconds(lambda: self._arrow(ledger, next(cuts)), 9)
+        note = f"to Arrow {shown(arrow_s)}"
         what = f"snapshot of {cut - TAIL:,} and a tail of {TAIL:,} events, {len(truth):,} rows"
-        yield line(what, time_s, self._peers(cut))
+        yield line(what, time_s, self._peers(cut), note)
+
+    def _arrow(self, ledger: Ledger, cut: int) -> Any:
+        return ledger.replay(ENTITY, as_of=str(self.made.size(cut) - 1), format="arrow")
 
     def _snapshots(self, ledger: Ledger) -> list[int]:
         folder = read_model_folder(ledger.reader.address, self.made.path)
@@ -170,16 +187,24 @@ class Bench:
     def growth(self) -> Iterable[Result]:
         """As many rows, out of a hundred times as long a log."""
         live = max(self.events // 1_000, 20)
-        times = []
+        times: list[float] = []
+        elsewhere: list[float] = []
+        apart = max(1, self.events // 100 // 2 // GROWTH_CUTS)
         for events in (max(self.events // 100, live), self.events):
             made = obtain(Plan(events, live=live, revived=1.0))
             with Ledger(made.url) as ledger:
                 at = str(made.size(events) - 1)
                 rows = ledger.replay(ENTITY, as_of=at)
                 check("equal rows", rows, made.truth(events))
-                times.append(seconds(lambda led=ledger, at=at: led.replay(ENTITY, as_of=at), 9))
+                times.append(seconds(partial(ledger.replay, ENTITY, as_of=at), 9))
+                cuts = iter(range(events - apart, 0, -apart))
+                ask = partial(_ask_next, ledger, made, cuts)
+                elsewhere.append(seconds(ask, GROWTH_CUTS))
         what = f"dataset as-of, {len(rows):,} rows of {self.what}"
-        note = f"{times[1] / times[0]:.2f} times that of {self.events // 100:,} events"
+        note = (
+            f"{times[1] / times[0]:.2f} times that of {self.events // 100:,} events; at cuts not "
+            f"asked before {shown(elsewhere[1])}, {elsewhere[1] / elsewhere[0]:.2f} times"
+        )
         yield line(what, times[1], [], note)
 
     def sealing(self) -> Iterable[Result]:

@@ -12,12 +12,15 @@ from tests.benchmarks import (
     bench_component,
     bench_digest,
     bench_emit,
+    bench_hooks,
     bench_pipeline,
     bench_predictor,
     bench_readmodel,
+    bench_reconcile,
     bench_replay,
     bench_replay_predictions,
     bench_trace,
+    bench_triggers,
     bench_verify,
 )
 
@@ -30,11 +33,14 @@ BENCHES = {
     "replay-predictions": bench_replay_predictions.run,
     "emit": bench_emit.run,
     "capture": bench_capture.run,
+    "hooks": bench_hooks.run,
+    "reconcile": bench_reconcile.run,
     "pipeline": bench_pipeline.run,
     "digest": bench_digest.run,
     "component": bench_component.run,
     "predictor": bench_predictor.run,
     "trace": bench_trace.run,
+    "triggers": bench_triggers.run,
 }
 QUICK_COUNT = 5_000
 

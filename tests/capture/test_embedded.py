@@ -2,8 +2,6 @@
 
 import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,25 @@ import sys
 from audit.capture.embedded import open_for_writing
 with open_for_writing(sys.argv[1]) as ledger:
     print(ledger.origin, ledger.vkey, ledger.created)
+"""
+AT_ONCE = """
+import os, sys
+import audit.capture.embedded, audit.store.sql_store, audit.store.sqlite
+from sqlalchemy.dialects import sqlite
+# They are forked when all is loaded and begin when this process closes the pipe: so close together
+# that they really meet.
+ready, go = os.pipe()
+children = []
+for _ in range(int(sys.argv[2])):
+    child = os.fork()
+    if not child:
+        os.close(go)
+        os.read(ready, 1)
+        exec(sys.argv[3])
+        sys.exit()
+    children.append(child)
+os.close(go)
+sys.exit(any([os.waitpid(child, 0)[1] for child in children]))
 """
 
 
@@ -150,19 +167,12 @@ def test_processes_that_make_the_same_ledger_at_once_end_with_one(
     for round_ in range(2):
         folder = tmp_path / str(round_)
         folder.mkdir()
-        children = [
-            subprocess.Popen(
-                [sys.executable, "-c", code, url(folder)],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for _ in range(5)
-        ]
-        said = [child.communicate(timeout=60) for child in children]
-        assert [err for _, err in said] == [""] * 5
-        assert len({tuple(out.split()[:2]) for out, _ in said}) == 1
-        assert sorted(out.split()[2] for out, _ in said) == ["False"] * 4 + ["True"]
+        done = python(AT_ONCE, url(folder), "5", code)
+        assert (done.code, done.err) == (0, "")
+        said = [line.split() for line in done.out.splitlines()]
+        assert len(said) == 5
+        assert len({tuple(words[:2]) for words in said}) == 1
+        assert sorted(words[2] for words in said) == ["False"] * 4 + ["True"]
         names = sorted(p.name for p in folder.iterdir())
         assert names == ["audit.db", "audit.key", "audit.policy"]
         assert len([r for r in records(folder) if r.event and r.event.type == "log.opened"]) == 1

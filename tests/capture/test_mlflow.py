@@ -10,7 +10,14 @@ import pytest
 import audit
 from audit.errors import Unavailable
 
-mlflow = pytest.importorskip("mlflow", reason="mlflow-skinny is not installed")
+mlflow: Any = None
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imported() -> None:
+    """Where these tests run, and not wherever tests are collected: it takes longer than they do."""
+    global mlflow
+    mlflow = pytest.importorskip("mlflow", reason="mlflow-skinny is not installed")
 
 
 @pytest.fixture

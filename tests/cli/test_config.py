@@ -112,12 +112,12 @@ def test_a_bad_file_stops_every_command_but_not_the_help(cli: Cli, ledger_dir: P
 @pytest.mark.parametrize(
     "args", [["--help"], ["emit", "--help"], ["emit", "create", "u", "1", "{}"], ["show", "0"]]
 )
-def test_common_commands_load_nothing_heavy(ledger_dir: Path, args: list[str]) -> None:
+def test_common_commands_load_nothing_heavy(cli: Cli, args: list[str]) -> None:
     program = (
         "import sys\nfrom audit.cli.app import app\ncode = app.run(sys.argv[1:])\n"
         "print(*sys.modules, file=sys.stderr)\nsys.exit(code)"
     )
-    subprocess.run([sys.executable, "-m", "audit", "init"], check=True, capture_output=True)
+    cli("init")
     done = subprocess.run([sys.executable, "-c", program, *args], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     loaded = {name.partition(".")[0] for name in done.stderr.split()}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas
 import pytest
 
-from audit.cli.harmless import harmless
+from audit.ledger.harmless import harmless
 from tests.cli.conftest import INQUIRIES, Cli
 
 IMPORT = ("import", str(INQUIRIES), "--entity", "inquiry", "--key", "InquiryID")

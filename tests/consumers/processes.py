@@ -107,13 +107,15 @@ def ending(*processes: Process) -> Iterator[None]:
                 process.kill()
 
 
-def wait_until(what: str, condition: object, patience_s: float = PATIENCE_S) -> None:
-    """Wait until a function says yes."""
+def wait_until(
+    what: str, condition: object, patience_s: float = PATIENCE_S, pause_s: float = 0.05
+) -> None:
+    """Wait until a function says yes; a longer pause for one that takes as long as what it asks."""
     assert callable(condition)
     deadline_s = time.monotonic() + patience_s
     while not condition():
         assert time.monotonic() < deadline_s, f"waited in vain until {what}"
-        time.sleep(0.05)
+        time.sleep(pause_s)
 
 
 def free_port() -> int:

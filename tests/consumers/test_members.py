@@ -47,6 +47,7 @@ def ids(store: str, log: int) -> list[int]:
     return [entry.source.offset for entry in sealed(store, log) if entry.source is not None]
 
 
+@pytest.mark.slow
 def test_two_members_share_and_take_over(
     kafka_server: KafkaServer, ledger_dir: Path, store: str
 ) -> None:

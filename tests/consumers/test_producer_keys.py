@@ -44,7 +44,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
     until_s = time.monotonic() + 20
     while not condition():
         assert time.monotonic() < until_s
-        time.sleep(0.02)
+        time.sleep(0.1)  # the consumer runs in this process: whoever looks holds it up
 
 
 def came(store: str, log: int) -> list[str]:

@@ -21,6 +21,8 @@ EVENTS = 100_000 // len(SOURCES) + 1
 LASTING_S = 18
 """How long the applications take at least: what happens meanwhile happens to events on the way."""
 PARTITIONS = 4
+PAUSE_S = 0.3
+"""Between two looks into the ledger: each takes from the consumers what they need themselves."""
 
 
 @pytest.mark.slow
@@ -42,20 +44,23 @@ def test_the_whole_story(
             return sum(reader.size(info.log) for info in reader.logs())
 
     with ending(*applications, first, second):
-        wait_until("the first events are sealed", lambda: sealed() > 3_000)
+        wait_until("the first events are sealed", lambda: sealed() > 3_000, pause_s=PAUSE_S)
         first.kill()
         third = Consumer(tmp_path, bus, store, *options, name="third")
         consumers = [second, third]
         with ending(third):
             before = sealed()
-            wait_until("the others go on", lambda: sealed() > before + 5_000)
+            wait_until("the others go on", lambda: sealed() > before + 5_000, pause_s=PAUSE_S)
             private_kafka.restart()
             before = sealed()
-            wait_until("they go on after the broker", lambda: sealed() > before + 5_000)
+            go_on = "they go on after the broker"
+            wait_until(go_on, lambda: sealed() > before + 5_000, pause_s=PAUSE_S)
             private_postgres.restart()
             for application in applications:
                 assert application.ended() == 0, application.said
             truth = read_truth(application.truth for application in applications)
+            said = sum(map(len, truth.values()))
+            wait_until("as much is sealed as was said", lambda: sealed() >= said, pause_s=PAUSE_S)
             wait_until("everything is sealed", lambda: lag(tmp_path, store, bus) == 0)
             for consumer in consumers:
                 assert consumer.stop() == 0, consumer.said

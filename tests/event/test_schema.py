@@ -278,7 +278,7 @@ HOSTILE: dict[str, Any] = {
     "surrogate key": {**record_of("string"), "\ud800": 1},
     "a key that is no string": {**record_of("string"), 5: 1},
     "bytes inside": record_of("string", default=b"x"),
-    "million fields": {
+    "million fields": lambda: {
         "type": "record",
         "name": "r",
         "fields": [{"name": f"a{at}", "type": "int"} for at in range(1_000_000)],
@@ -294,10 +294,16 @@ HOSTILE: dict[str, Any] = {
 }
 
 
+def hostile(name: str) -> Any:
+    """What is large is made where it is used: every worker has this module, for good."""
+    found = HOSTILE[name]
+    return found() if callable(found) else found
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_schemas_are_refused(name: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        declare(HOSTILE[name])
+        declare(hostile(name))
     assert len(str(caught.value)) < 400
     assert "\n" not in str(caught.value)
 
@@ -311,7 +317,7 @@ LEGIBLE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_book_takes_any_schema_and_reads_nothing_with_a_bad_one(name: str) -> None:
-    schema = HOSTILE[name]
+    schema = hostile(name)
     try:
         text = schema if isinstance(schema, str | bytes) else json.dumps(schema)
     except (TypeError, ValueError, RecursionError):

@@ -92,6 +92,7 @@ def replayed(folder: Path, prediction_id: str) -> dict[str, Any]:
         return json.loads(json.dumps(ledger.replay_prediction(prediction_id).to_json()))  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 def test_a_script_with_default_settings(served: tuple[Path, str, str]) -> None:
     folder, _, prediction_id = served
     found = replayed(folder, prediction_id)
@@ -105,6 +106,7 @@ def test_a_script_with_default_settings(served: tuple[Path, str, str]) -> None:
     assert replayed(folder, prediction_id)["output"] == "IDENTICAL"
 
 
+@pytest.mark.slow
 def test_serving_in_another_process(served: tuple[Path, str, str]) -> None:
     folder, reference, _ = served
     (prediction_id,) = run(folder, SERVE, reference)
