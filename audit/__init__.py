@@ -27,6 +27,7 @@ from audit.errors import (
     UnknownKey,
     UnknownSchema,
     Unproven,
+    UnseenWrite,
 )
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ __all__ = [
     "UnknownKey",
     "UnknownSchema",
     "Unproven",
+    "UnseenWrite",
     "WsgiMiddleware",
     "__version__",
     "audited",

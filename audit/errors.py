@@ -7,6 +7,7 @@
     │   ├── FormatError                  bytes that are not what they claim to be
     │   │   └── UnknownSchema            a payload whose schema is not (yet) in the log
     │   ├── RejectedInput                a model's input is not as the model expects it
+    │   ├── UnseenWrite                  a write that capture could not follow: it was not run
     │   ├── LimitExceeded                larger, longer or deeper than a named limit allows
     │   ├── NotFound                     no such entry, entity, reference or log
     │   └── Ambiguous                    fits several things; the message lists them
@@ -47,6 +48,10 @@ class UnknownSchema(FormatError):
 
 class RejectedInput(InvalidInput):
     """A model's input is not as the model expects it; the model was not run."""
+
+
+class UnseenWrite(InvalidInput):
+    """A write on a captured table that capture could not follow; it was not run."""
 
 
 class LimitExceeded(InvalidInput):
