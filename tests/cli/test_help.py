@@ -20,8 +20,8 @@ READING = {
 }
 """Commands that answer about the past; `verify`, `prove` and `quarantine show` check or show one
 thing that never changes."""
-PRINTING = {"consume", "demo"}
-"""Commands whose output is no result: a service's log, and a story."""
+PRINTING = {"consume", "demo", "serve"}
+"""Commands whose output is no result: a service's log, a story, pages."""
 
 
 def leaves() -> dict[str, click.Command]:
