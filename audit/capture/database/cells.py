@@ -25,11 +25,10 @@ from sqlalchemy import Enum as SqlEnum
 from sqlalchemy.dialects.postgresql import Range
 
 from audit.capture.database.captured import Captured
+from audit.capture.key_part import key_part
 from audit.errors import InvalidInput
 from audit.event.normal import MAX_DECIMAL_DIGITS
 from audit.event.shown import shown
-from audit.event.times import format_time, us_of_time
-from audit.event.valuejson import dumps
 from audit.event.wire import MAX_INT64, MIN_INT64
 
 _AS_THEY_ARE = frozenset({str, bytes, type(None)})
@@ -83,27 +82,7 @@ def _part(row: Mapping[str, Any], name: str, table: Table | None) -> str | int:
     if name not in row:
         raise InvalidInput(f"the row has no {name[:64]!r}, which is of its key")
     value = cell(row[name], _column(table, name))
-    return _key_part(value, name)
-
-
-def _key_part(value: Any, name: str) -> str | int:
-    if type(value) in (str, int):
-        return value  # type: ignore[no-any-return]
-    if value is None:
-        raise InvalidInput(f"{name[:64]!r} is of the key, and null")
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    if isinstance(value, float):
-        return repr(value).removesuffix(".0")
-    if isinstance(value, datetime):
-        return format_time(us_of_time(value))
-    if isinstance(value, date):
-        return value.isoformat()
-    return dumps(value)
+    return key_part(value, name)
 
 
 def _column(table: Table | None, name: str) -> Column[Any] | None:

@@ -14,14 +14,13 @@ from typing import Any, NamedTuple
 from audit.capture.debezium.entities import Entities, TableName
 from audit.capture.debezium.identity import Place, event_id, position
 from audit.capture.debezium.json_read import Said
+from audit.capture.key_part import key_part
 from audit.errors import FormatError
 from audit.event.build import Built, data_event
 from audit.event.normal import key_text
 from audit.event.row import FULL, PATCH
 from audit.event.shown import shown
-from audit.event.times import format_time, us_of_time
 from audit.event.types import SCHEMA_SOURCE
-from audit.event.valuejson import dumps
 from audit.log.intake import LEDGER_SOURCE
 from audit.replay.rows import ABSENT, changed_fields, unchanged
 
@@ -213,32 +212,17 @@ def _key(key: Said | None) -> Any:
             "connector's message.key.columns"
         )
     if type(value) is not dict:
-        return _part(value)
+        return _key_part(value)
     if not value:
         raise FormatError("a change whose key has no field")
-    parts = [_part(each) for each in value.values()]
+    parts = [_key_part(each) for each in value.values()]
     return parts[0] if len(parts) == 1 else parts
 
 
-def _part(value: Any) -> str | int:
-    """As in `audit.capture.database.cells.key_of`: one key, whichever way a row is captured."""
-    if type(value) in (str, int):
-        return value  # type: ignore[no-any-return]
+def _key_part(value: Any) -> str | int:
     if value is None:
         raise FormatError("a part of the change's key is null")
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    if isinstance(value, float):
-        return repr(value).removesuffix(".0")
-    if isinstance(value, datetime):
-        return format_time(us_of_time(value))
-    if isinstance(value, date):
-        return value.isoformat()
-    return dumps(value)
+    return key_part(value, "key")
 
 
 def _valid_time(block: Mapping[str, Any]) -> int | None:
