@@ -210,7 +210,9 @@ class MachineLearning:
 
         return model_card(self.reader, model, self.cut(as_of))
 
-    def serving(self, name: str, at: str | None = None, as_of: AsOf | Cut = None) -> "list[Serving]":
+    def serving(
+        self, name: str, at: str | None = None, as_of: AsOf | Cut = None
+    ) -> "list[Serving]":
         """Which version of a model served at a time, in each stage."""
         from audit.lineage.serving import serving
         from audit.replay.points import time_of
@@ -296,7 +298,9 @@ class MachineLearning:
         parsed = parse_query(query, self.now_us())
         return training_set(self.reader, model, self.cut(as_of), parsed, self._blobs())
 
-    def compare_evaluations(self, a: str, b: str, as_of: AsOf | Cut = None) -> "ComparedEvaluations":
+    def compare_evaluations(
+        self, a: str, b: str, as_of: AsOf | Cut = None
+    ) -> "ComparedEvaluations":
         """The metrics of two runs, by run id; refused where they did not read the same data."""
         from audit.lineage.evaluations import compare_evaluations
 
