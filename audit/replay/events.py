@@ -8,9 +8,10 @@ given out is judged by its leaf, whichever way it was found.
 """
 
 import heapq
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from itertools import islice
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.errors import InvalidInput
@@ -33,6 +34,9 @@ FIRST_FETCH = 64
 MAX_FETCH = 4_096
 DENSE = 4
 """Entries are read as one range when it is at most so many times as long as what is wanted."""
+MILESTONE = 4_096
+"""Where time is limited, one of so many entries is judged though it lacks the bytes: to see how far
+the search is."""
 MAX_TYPES_FOR_KEY = 100
 """Up to so many entity types are asked for a key named without one."""
 
@@ -44,10 +48,32 @@ _Fetch = Callable[[int, int], Iterable[Located]]
 
 
 class Counted(NamedTuple):
-    """How many records match, and how many of them the read model's columns alone decided."""
+    """How many records match, and how many of them were decided without reading their leaf.
+
+    `complete`: False when the time was over before: there are at least so many.
+    """
 
     number: int
     by_columns: int
+    complete: bool = True
+
+
+class Within:
+    """A time that a search may take; it always looks at one record. `last`: what it saw last."""
+
+    def __init__(self, seconds: float) -> None:
+        """It begins now."""
+        self._until = time.monotonic() + seconds
+        self.last: Record | None = None
+        self.is_over = False
+
+    def __call__(self, record: Record) -> bool:
+        """Whether this record is still to be judged."""
+        if self.last is not None and time.monotonic() > self._until:
+            self.is_over = True
+            return False
+        self.last = record
+        return True
 
 
 def no_columns(_: Query) -> None:
@@ -65,13 +91,16 @@ def events(
     below: Mapping[int, int] | None = None,
     columns: GetColumns = no_columns,
     scan: bool = False,
+    within: Within | None = None,
 ) -> Iterator[Record]:
     """The records that match, ordered by recorded time, then log.
 
     `since`, `below`: log -> size; only what came after, or stands below, those sizes. `scan`: take
     no short cut: every entry that the store's indexes do not rule out is decoded and judged.
+    `within`: end when its time is over.
     """
     search = _Search(reader, query, cut, newest_first, no_columns if scan else columns, scan)
+    search.has_milestones = within is not None
     streams = [
         search.of_log(log, *_bounds(reader, query, cut, log, since, below))
         for log in sorted(cut.sizes)
@@ -81,30 +110,53 @@ def events(
         records = streams[0]
     else:
         records = heapq.merge(*streams, key=_order, reverse=newest_first)
+    if within is not None:
+        records = takewhile(within, records)
     matching = filter(search.judge(), records)
     return matching if limit is None else islice(matching, limit)
 
 
 def count_events(
-    reader: Reader, query: Query, cut: Cut, columns: GetColumns = no_columns, scan: bool = False
+    reader: Reader,
+    query: Query,
+    cut: Cut,
+    columns: GetColumns = no_columns,
+    scan: bool = False,
+    within: Within | None = None,
 ) -> Counted:
-    """How many records match. What the columns are sure of is counted without reading its leaf."""
+    """How many records match. What the columns are sure of is counted without reading its leaf.
+
+    So is, but with `scan`, what is all that applications said in a range of the log. `within`: see
+    `Counted.complete`.
+    """
     search = _Search(reader, query, cut, False, no_columns if scan else columns, scan)
+    search.has_milestones = within is not None
     judge = search.judge()
-    by_columns = judged = 0
+    unread = judged = 0
+
+    def fitting(records: Iterator[Record]) -> int:
+        seen = records if within is None else takewhile(within, records)
+        return sum(1 for _ in filter(judge, seen))
+
     for log in sorted(cut.sizes):
-        if query.leaves_out(log):
+        if query.leaves_out(log) or (within is not None and within.is_over):
             continue
         start, stop = _bounds(reader, query, cut, log, None, None)
+        if not scan and not query.narrows and query.hides_special and reader.complete:
+            special = sum(1 for one in reader.special(log, stop) if one.index >= start)
+            unread += max(0, stop - start) - special
+            continue
         found = search.candidates(log, start, stop)
         if found is None:
-            judged += sum(1 for _ in filter(judge, search.of_log(log, start, stop)))
+            judged += fitting(search.of_log(log, start, stop))
             continue
         for piece in found:
-            by_columns += int(piece.sure.sum())
-            doubtful = search.read(log, iter([piece.indexes[~piece.sure]]))
-            judged += sum(1 for _ in filter(judge, search.records(log, doubtful)))
-    return Counted(by_columns + judged, by_columns)
+            unread += int(piece.sure.sum())
+            if within is None or not within.is_over:
+                doubtful = search.read(log, iter([piece.indexes[~piece.sure]]))
+                judged += fitting(search.records(log, doubtful))
+    complete = within is None or not within.is_over
+    return Counted(unread + judged, unread, complete)
 
 
 class _Search:
@@ -125,6 +177,7 @@ class _Search:
         self._columns = columns
         self._marks = () if scan else query.marks()
         self._decode = partial(_payload, Books(reader, cut))
+        self.has_milestones = False
 
     def judge(self) -> Callable[[Record], bool]:
         return partial(self._query.matches, decode=self._decode)
@@ -186,6 +239,12 @@ class _Search:
 
     def _marked(self, located: Iterable[Located]) -> Iterable[Located]:
         """Without the leaves that lack the bytes of what is asked for."""
+        if self._marks and self.has_milestones:
+            return (
+                one
+                for number, one in enumerate(located, 1)
+                if number % MILESTONE == 0 or all(_holds(some, one) for some in self._marks)
+            )
         for alternatives in self._marks:
             located = filter(partial(_holds, alternatives), located)
         return located

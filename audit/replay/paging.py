@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from audit.errors import InvalidInput, LimitExceeded, NotFound
 from audit.log.record import Record
-from audit.replay.events import GetColumns, events, no_columns
+from audit.replay.events import GetColumns, Within, events, no_columns
 from audit.replay.points import Cut
 from audit.replay.query import parse_query
 from audit.replay.trusted import trusted_record
@@ -36,10 +36,14 @@ _DIGEST_BYTES = 8
 
 
 class Page(NamedTuple):
-    """Some records in the order asked for, and the token of the page after; None at the end."""
+    """Some records in the order asked for, and the token of the page after; None at the end.
+
+    `stopped`: the time was over before the page was full: `next` goes on from there.
+    """
 
     records: list[Record]
     next: str | None
+    stopped: bool = False
 
 
 class _Place(NamedTuple):
@@ -61,11 +65,13 @@ def page(
     newest_first: bool = True,
     columns: GetColumns = no_columns,
     scan: bool = False,
+    within_s: float | None = None,
 ) -> Page:
     """At most `limit` records that match; with `after`, those that follow the page it came with.
 
     `cut`: the point as it is asked for now; a token brings the cut of its first page instead.
-    Raises InvalidInput for a token that is none, or another answer's, and for a wrong query.
+    `within_s`: seconds after which the page ends, full or not. Raises InvalidInput for a token that
+    is none, or another answer's, and for a wrong query.
     """
     if not 1 <= limit <= MAX_PAGE_RECORDS:
         raise LimitExceeded(f"a page has from 1 to {MAX_PAGE_RECORDS:,} records, not {limit:,}")
@@ -78,14 +84,29 @@ def page(
         bounds = _rest(reader, place, newest_first)
         since, below = (None, bounds) if newest_first else (bounds, None)
     parsed = parse_query(query, now_us)
+    within = None if within_s is None else Within(within_s)
     found = events(
-        reader, parsed, cut, newest_first, limit + 1, since, below, columns=columns, scan=scan
+        reader,
+        parsed,
+        cut,
+        newest_first,
+        limit + 1,
+        since,
+        below,
+        columns=columns,
+        scan=scan,
+        within=within,
     )
     records = list(found)
-    if len(records) <= limit:
+    last = None
+    if len(records) > limit:
+        last = records[limit - 1]
+    elif within is not None and within.is_over:
+        last = within.last
+    if last is None:
         return Page(records, None)
-    last = records[limit - 1]
-    return Page(records[:limit], _token(asked, _Place(now_us, last.log, last.index, cut.sizes)))
+    token = _token(asked, _Place(now_us, last.log, last.index, cut.sizes))
+    return Page(records[:limit], token, len(records) <= limit)
 
 
 def _digest(reader: Reader, query: str, point: str, newest_first: bool) -> bytes:

@@ -8,6 +8,7 @@ choose among rows and change nothing else: columns and dtypes are those of the r
 
 from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from audit.errors import InvalidInput
@@ -70,6 +71,10 @@ class Columnar(Protocol):
 
     def arrow(self) -> "pyarrow.Table":
         """As `audit.replay.rows_out.build_table` of its rows."""
+        ...
+
+    def rows_between(self, first: int, end: int) -> Iterator[tuple[str, Row]]:
+        """Of its rows those from the place `first`, counted from 0, to before `end`."""
         ...
 
 
@@ -197,6 +202,21 @@ class Selected:
         for key, row in self.found.rows():
             if fits(self.wanted.filters, key, row):
                 yield key, _only(row, self.columns)
+
+    def rows_between(self, first: int, end: int) -> Iterator[tuple[str, Row]]:
+        """Of `rows` those from the place `first`, counted from 0, to before `end`."""
+        found = self.found
+        if not isinstance(found, Columnar):
+            yield from islice(self.rows(), first, end)
+            return
+        mask = self._mask(found)
+        if mask is None:
+            places: Iterable[tuple[int, int]] = ((first, end),)
+        else:
+            places = ((at, at + 1) for at in mask.nonzero()[0][first:end].tolist())
+        for start, stop in places:
+            for key, row in found.rows_between(start, stop):
+                yield key, row if self.wanted.is_all else _only(row, self.columns)
 
     def frame(self, citation: dict[str, Any]) -> "pandas.DataFrame":
         """A pandas data frame that carries the citation: see `audit.replay.frame`."""

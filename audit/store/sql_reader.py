@@ -72,7 +72,7 @@ class SqlReader(SqlTiles):
         named: dict[int, LogInfo] = {}
         for log, origin, vkey in self._ask("logs"):
             if origin is not None or log not in named:
-                named[log] = LogInfo(log, origin or "", vkey or "")
+                named[_log(log)] = LogInfo(log, origin or "", vkey or "")
         return [named[number] for number in sorted(named)]
 
     def size(self, log: int) -> int:
@@ -81,7 +81,8 @@ class SqlReader(SqlTiles):
 
     def sizes(self) -> dict[int, int]:
         """See `contract.Reader.sizes`."""
-        return {log: _size(newest) for log, newest in sorted(self._ask("sizes"))}
+        found = {_log(log): _size(newest) for log, newest in self._ask("sizes")}
+        return dict(sorted(found.items()))
 
     def leaf(self, log: int, index: int) -> bytes:
         """See `contract.Reader.leaf`."""
@@ -219,7 +220,8 @@ class SqlReader(SqlTiles):
         rows = self._ask(question, log=log, stop=stop, most=FETCH_INDEXES, **values)
         if len(rows) == FETCH_INDEXES:
             return None
-        return sorted((row for row in rows if row[2] is not None), key=itemgetter(0))
+        # Without a leaf, too: whoever reads it says that it is none.
+        return sorted(rows, key=itemgetter(0))
 
     def _found(self, question: str, log: int, stop: int | None, **values: Any) -> Iterator[Located]:
         stop = MAX_INDEX if stop is None else stop
@@ -369,3 +371,10 @@ def _size(newest: object) -> int:
     if newest is not None and type(newest) is not int:
         raise StoreCorrupt(f"the index of an entry is {type(newest).__name__}; run audit verify")
     return 0 if newest is None else max(0, newest + 1)
+
+
+def _log(number: object) -> int:
+    """The number of a log, as a column of a hostile file gives it."""
+    if type(number) is not int:
+        raise StoreCorrupt(f"the number of a log is {type(number).__name__}; run audit verify")
+    return number

@@ -21,6 +21,7 @@ from sqlalchemy import (
     select,
     union_all,
 )
+from sqlalchemy.exc import DBAPIError
 
 from audit.store import tables
 from audit.store.database import Database
@@ -177,6 +178,14 @@ _MADE: dict[tuple[str, str], _Made] = {}
 """What readers of this process made, for the next one: to make a statement takes a millisecond."""
 
 
+class _Held:
+    """The connection of `steady`, and how many are inside."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.users = 0
+
+
 class Statements:
     """Asks one database the questions of QUESTIONS."""
 
@@ -190,28 +199,40 @@ class Statements:
 
     @contextmanager
     def steady(self) -> Iterator[None]:
-        """See `contract.Reader.steady`."""
-        if self._held() is not None:
+        """See `contract.Reader.steady`.
+
+        Who begins while another is inside shares what that one sees, whichever of them leaves
+        first: coroutines, perhaps, or a generator that was left behind.
+        """
+        held = self._held()
+        if held is None:
+            held = self._thread.held = self._hold()
+        held.users += 1
+        try:
             yield
-            return
+            if held.users == 1 and not held.connection.closed:
+                with translate(self._address):
+                    self._database.let_go(held.connection)
+        finally:
+            held.users -= 1
+            if not held.users:
+                with translate(self._address):
+                    held.connection.close()
+
+    def _hold(self) -> "_Held":
         with translate(self._address):
             connection = self._engine.connect()
-        try:
-            with translate(self._address):
+            try:
                 self._database.hold_still(connection)
-            self._thread.held = connection
-            yield
-            if self._held() is connection:
-                with translate(self._address):
-                    self._database.let_go(connection)
-        finally:
-            self._thread.held = None
-            with translate(self._address):
+            except BaseException:
                 connection.close()
+                raise
+        return _Held(connection)
 
-    def _held(self) -> Connection | None:
-        held: Connection | None = getattr(self._thread, "held", None)
-        return held
+    def _held(self) -> "_Held | None":
+        held: _Held | None = getattr(self._thread, "held", None)
+        # Closed by the last one that left, in whatever thread.
+        return None if held is None or held.connection.closed else held
 
     @contextmanager
     def connected(self) -> Iterator[Connection]:
@@ -222,12 +243,11 @@ class Statements:
                 yield connection
             return
         try:
-            yield held
+            yield held.connection
         except BaseException:
             # A transaction in which something failed may answer nothing more; whoever goes on
             # after the error asks in transactions of their own, as outside.
-            self._thread.held = None
-            held.close()
+            held.connection.close()
             raise
 
     def ask(self, name: str, **values: Any) -> list[tuple[Any, ...]]:
@@ -248,7 +268,13 @@ class Statements:
         with self.connected() as connection:
             # The driver's tuples as they are: SQLAlchemy's rows would cost as much again.
             cursor = connection.exec_driver_sql(text, given).cursor
-            return [] if cursor is None else list(cursor.fetchall())
+            driver: Any = connection.dialect.loaded_dbapi
+            try:
+                return [] if cursor is None else list(cursor.fetchall())
+            except driver.Error as error:
+                # As SQLAlchemy wraps what the statement itself raises: a damaged file may be found
+                # out only now.
+                raise DBAPIError.instance(text, None, error, driver.Error) from error
 
     def _make(self, name: str) -> _Made:
         options = self._engine.get_execution_options()

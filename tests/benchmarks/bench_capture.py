@@ -12,12 +12,15 @@ from audit.capture.database import outbox
 from audit.capture.database.connect import open_database
 from audit.capture.database.relay import Relay, Settings
 from audit.capture.database.tables import install
+from tests.benchmarks import bench_latency
 from tests.benchmarks.bench_emit import ROW, _emit
 from tests.benchmarks.common import Result, rate
 from tests.services import postgres
 from tests.services.process import Unobtainable
 
 KEYS = 1_000
+REQUEST_EACH = 30
+"""A request of an application takes as long as so many rows."""
 
 
 def run(count: int = 20_000) -> list[Result]:
@@ -28,7 +31,7 @@ def run(count: int = 20_000) -> list[Result]:
     with _databases() as engines:
         for name, engine in engines:
             found += _measure(name, engine, count, f"emitted directly {emitted}")
-    return found
+    return found + bench_latency.run(count // REQUEST_EACH)
 
 
 @contextlib.contextmanager

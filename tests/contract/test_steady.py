@@ -1,17 +1,29 @@
 """Several questions at once: answered from one state of the store, in few ways to it."""
 
+from pathlib import Path
 from threading import Thread
 
 import pytest
 
-from audit.errors import AuditError
+from audit.errors import AuditError, StoreCorrupt, Unavailable
 from audit.event.build import data_event
 from audit.event.envelope import encode_event
 from audit.log.intake import Message
-from audit.store import sql_reader
+from audit.replay.points import resolve
+from audit.replay.steps import Steps
+from audit.store import open_reader, sql_reader
 from audit.store.contract import Located, OfRow
 from audit.store.sql_store import SqlStore
-from tests.backends import ORIGIN, Backend, message_of, messages, signer_of
+from tests.backends import (
+    ORIGIN,
+    Backend,
+    PostgresqlBackend,
+    SqliteBackend,
+    message_of,
+    messages,
+    signer_of,
+)
+from tests.verify.attacker import SqliteAttacker
 
 SIGNER = signer_of()
 
@@ -56,6 +68,67 @@ def test_an_error_inside_leaves_nothing_behind(backend: Backend, store: SqlStore
     assert store.size(0) == size + 1
 
 
+def test_whoever_is_inside_shares_what_is_seen(store: SqlStore) -> None:
+    first, second = store.steady(), store.steady()
+    first.__enter__()
+    size = store.size(0)
+    second.__enter__()
+    first.__exit__(None, None, None)  # as coroutines do, and generators that are left behind
+    store.append(0, messages(0, 1), SIGNER)
+    assert store.size(0) == size
+    second.__exit__(None, None, None)
+    assert store.size(0) == size + 1
+
+
+def test_who_leaves_on_another_thread_leaves_nothing_behind(store: SqlStore) -> None:
+    inside = store.steady()
+    inside.__enter__()
+    size = store.size(0)
+    with store.steady():
+        other = Thread(target=lambda: inside.__exit__(None, None, None))
+        other.start()
+        other.join()
+        store.append(0, messages(0, 1), SIGNER)
+        assert store.size(0) == size
+    assert store.size(0) == size + 1
+    inside = store.steady()
+    inside.__enter__()
+    other = Thread(target=lambda: inside.__exit__(None, None, None))
+    other.start()
+    other.join()
+    assert store.size(0) == size + 1
+
+
+def test_readings_that_go_on_outside_do_so_outside(store: SqlStore) -> None:
+    store.append(0, messages(0, 3), SIGNER)
+    with store.steady():
+        readings = [store.leaves(0), store.entity(0, "thing"), store.tiles(0), store.special(0)]
+        for reading in readings:
+            next(reading, None)
+    assert store._engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    assert sum(len(list(reading)) for reading in readings) > 0
+    assert store._engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+def test_a_connection_that_is_lost_inside(backend: Backend) -> None:
+    if not isinstance(backend, PostgresqlBackend):
+        return
+    with backend.new_ledger() as store:
+        size = store.size(0)
+        with store.steady():
+            assert store.size(0) == size
+            backend.sql(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE application_name = 'attestory' AND pid <> pg_backend_pid() "
+                f"AND query LIKE '%{backend.schema}%'"
+            )
+            with pytest.raises(Unavailable, match="lost"):
+                store.size(0)
+            assert store.size(0) == size
+        with store.steady():
+            assert store.size(0) == size
+
+
 def test_sizes_of_all_logs(backend: Backend, store: SqlStore) -> None:
     with store._writing() as connection:
         store._open_log(connection, 3, f"{ORIGIN}/3", signer_of(f"{ORIGIN}/3"))
@@ -92,3 +165,33 @@ def test_schemas_of_a_log_that_has_many(store: SqlStore, monkeypatch: pytest.Mon
     monkeypatch.setattr(sql_reader, "FETCH_INDEXES", 2)
     assert list(store.special(0, None, 0)) == found
     assert list(store.special(0, found[-1].index, 0)) == found[:-1]
+
+
+def test_a_row_of_which_a_leaf_is_gone_is_not_replayed_without_it(tmp_path: Path) -> None:
+    backend = SqliteBackend(tmp_path)
+    with backend.new_ledger() as store:
+        store.append(0, [message_of(number, key="a") for number in range(8)], SIGNER)
+        at = store.size(0) - 3
+    attacker = SqliteAttacker(tmp_path / "audit.db")
+    attacker.relax_types()
+    for table in ("leaf = NULL", "leaf = 7"):
+        attacker.sql(f'UPDATE entries SET {table} WHERE "index" = {at}')
+        with open_reader(backend.url, sound=False) as reader:
+            steps = Steps(reader, "thing", resolve(reader, None, 0))
+            for read in (steps.all, lambda steps=steps: steps.of_key("a")):
+                with pytest.raises(StoreCorrupt, match=f"0/{at} cannot be read"):
+                    list(read())
+
+
+@pytest.mark.parametrize("log", ["x", b"x", 1.5])
+def test_a_log_that_is_no_number_is_refused(tmp_path: Path, log: object) -> None:
+    backend = SqliteBackend(tmp_path)
+    with backend.new_ledger():
+        pass
+    attacker = SqliteAttacker(tmp_path / "audit.db")
+    attacker.relax_types()
+    attacker.sql('UPDATE entries SET log = ? WHERE "index" = 1', (log,))
+    with open_reader(backend.url, sound=False) as reader:
+        for ask in (reader.logs, reader.sizes):
+            with pytest.raises(StoreCorrupt, match="number of a log"):
+                ask()

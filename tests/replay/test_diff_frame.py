@@ -87,3 +87,25 @@ def test_nothing_differs(ledger: LedgerInTest) -> None:
     assert isinstance(table, pa.Table)
     assert table.column_names == ["entity_key", "change", "fields"]
     assert same_value(table.to_pylist(), [])
+
+
+def test_a_column_without_a_value_has_no_type_of_rows_that_are_not_shown(
+    ledger: LedgerInTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.emit("create", "a", {"n": 0.5, "t": "x"})
+    ledger.emit("create", "b", {"n": None, "t": "y"})
+    a = ledger.cut()
+    ledger.emit("update", "b", {"t": "z"})
+    plain = ChangedRows("user", diff(ledger.store, "user", a, ledger.cut()))
+    source = open_columns(ledger.store, tmp_path / "own")
+    path = FastPath(lambda: source, from_entries=0)
+    # A new schema between, or other valid times: all rows are compared.
+    monkeypatch.setattr("audit.replay.columnar.among.pair", lambda *_: None)
+    monkeypatch.setattr(audit.replay.diff, "FAST_DIFF_ENTRIES", 0)
+    attach(ledger.store, path)
+    found = compared(ledger.store, "user", a, ledger.cut(), None, None).differences
+    assert found is not None
+    fast = ChangedRows("user", found)
+    assert fast.frame({})["n_before"].dtype == object
+    same_frames(fast.frame({}), plain.frame({}))
+    same_tables(fast.arrow(), plain.arrow())

@@ -8,7 +8,7 @@ import pytest
 
 from audit.errors import InvalidInput, LimitExceeded
 from audit.replay.events import events
-from audit.replay.paging import MAX_PAGE_RECORDS, page
+from audit.replay.paging import MAX_PAGE_RECORDS, Page, page
 from audit.replay.query import parse_query
 from tests.replay.columns_made import ColumnsMade
 from tests.replay.conftest import LedgerInTest
@@ -65,7 +65,7 @@ def test_no_token_where_nothing_follows(two_logs: LedgerInTest) -> None:
         return page(two_logs.store, query, two_logs.cut(), two_logs.now_us, None, limit)
 
     assert pages(40).next is None and pages(39).next is not None
-    assert pages(5, "actor:nobody") == ([], None)
+    assert pages(5, "actor:nobody") == Page([], None)
 
 
 def token(ledger: LedgerInTest, query: str = "actor:alice", as_of: Any = None) -> str:

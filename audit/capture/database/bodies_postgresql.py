@@ -11,7 +11,7 @@ from audit.capture.database.cells_postgresql import (
     same_row,
 )
 from audit.capture.database.cells_sqlite import literal, quoted
-from audit.capture.database.database_context import SETTING
+from audit.capture.database.database_context import SETTING, TRANSACTION
 from audit.capture.database.tables import OUTBOX
 from audit.event.times import MAX_TIME_US, MIN_TIME_US
 
@@ -36,35 +36,64 @@ class Bodies:
         self._schema = quoted(found.schema)
         self._live = f"{self._schema}.{quoted(captured.table)}"
         self._is_partitioned = found.is_partitioned
+        self._is_entangled = found.is_entangled
 
     def all(self) -> dict[str, str]:
         """Event -> the text of its function."""
         created, deleted = self._created, self._deleted
-        gone = f"NOT EXISTS (SELECT 1 FROM attestory_new AS n WHERE {self._same('o', 'n')})"
-        come = f"NOT EXISTS (SELECT 1 FROM attestory_old AS o WHERE {self._same('o', 'n')})"
-        updated = self._updated(f"attestory_old AS o JOIN attestory_new AS n ON "
-                                f"{self._same('o', 'n')}", "o", "n")  # fmt: skip
-        at_row = f"JOIN {self._live} AS l ON {self._row_of('n')}"
-        lost = f"NOT EXISTS (SELECT 1 FROM {self._live} AS l WHERE {self._row_of('n')})"
-        corrected = [
-            self._updated(f"attestory_new AS n {at_row}", "n", "l"),
-            deleted(f"attestory_new AS n WHERE {lost}", "n"),
-        ]
-        back = created(f"attestory_old AS o JOIN {self._live} AS l ON {self._row_of('o')}", "l")
-        moved = (
-            f"attestory_moved := EXISTS (SELECT 1 FROM attestory_old AS o WHERE {gone});\n"
-            "IF attestory_moved THEN\n"
-            f"{deleted(f'attestory_old AS o WHERE {gone}', 'o')};\n"
-            f"{created(f'attestory_new AS n WHERE {come}', 'n')};\nEND IF"
-        )
-        again = f"IF attestory_moved THEN\n{back} WHERE {gone};\nEND IF"
+        corrected = self._corrected("attestory_new AS n")
+        at_row = f"JOIN {self._live} AS l ON {self._row_of('o')}"
+        back = created(f"attestory_old AS o {at_row}", "l")
         return {
             "insert": self._body("attestory_new", [created("attestory_new AS n", "n")], corrected),
             "delete": self._body("attestory_old", [deleted("attestory_old AS o", "o")], [back]),
-            "update": self._body("attestory_new", [moved, updated], [*corrected, again]),
+            "update": self._update(),
             **({"partition": self._partition()} if self._is_partitioned else
                {"truncate": self._truncate()}),
         }  # fmt: skip
+
+    def _update(self) -> str:
+        old, new = "attestory_old", "attestory_new"
+        if self._is_entangled:
+            old, new = self._net(old, new), self._net(new, old)
+        old, new = f"{old} AS o", f"{new} AS n"
+        gone = f"NOT EXISTS (SELECT 1 FROM {new} WHERE {self._same('o', 'n')})"
+        come = f"NOT EXISTS (SELECT 1 FROM {old} WHERE {self._same('o', 'n')})"
+        updated = self._updated(f"{old} JOIN {new} ON {self._same('o', 'n')}", "o", "n")
+        moved = (
+            f"attestory_moved := EXISTS (SELECT 1 FROM {old} WHERE {gone});\n"
+            "IF attestory_moved THEN\n"
+            f"{self._deleted(f'{old} WHERE {gone}', 'o')};\n"
+            f"{self._created(f'{new} WHERE {come}', 'n')};\nEND IF"
+        )
+        back = self._created(f"{old} JOIN {self._live} AS l ON {self._row_of('o')}", "l")
+        again = f"IF attestory_moved THEN\n{back} WHERE {gone};\nEND IF"
+        return self._body("attestory_new", [moved, updated], [*self._corrected(new), again])
+
+    def _corrected(self, new: str) -> list[str]:
+        at_row = f"JOIN {self._live} AS l ON {self._row_of('n')}"
+        lost = f"NOT EXISTS (SELECT 1 FROM {self._live} AS l WHERE {self._row_of('n')})"
+        updated = self._updated(f"{new} {at_row}", "n", "l")
+        return [updated, self._deleted(f"{new} WHERE {lost}", "n")]
+
+    def _net(self, one: str, other: str) -> str:
+        """A transition table without the rows that the other has too: what was in between.
+
+        Updates by foreign keys come into the same transition tables as the statement's own.
+        """
+        columns = ", ".join(quoted(name) for name in self._captured.columns)
+        told, number = f"attestory_x_{DIGEST}", f"attestory_n_{DIGEST}"
+
+        def numbered(table: str) -> str:
+            return (
+                f"(SELECT *, row_number() OVER (PARTITION BY {told}) AS {number} FROM (SELECT "
+                f'{columns}, ROW({columns})::text COLLATE "C" AS {told} FROM {table}) AS r)'
+            )
+
+        return (
+            f"(SELECT {columns} FROM {numbered(one)} AS a WHERE NOT EXISTS (SELECT 1 FROM "
+            f"{numbered(other)} AS b WHERE b.{told} = a.{told} AND b.{number} = a.{number}))"
+        )
 
     def _same(self, one: str, other: str) -> str:
         return same_key(self._captured, self._kinds, (one, other))
@@ -184,10 +213,10 @@ BEGIN
         END IF;
     END IF;
     IF transaction_id IS NULL THEN
-        transaction_id := left(current_setting('attestory.transaction', true), 64);
+        transaction_id := left(current_setting('{TRANSACTION}', true), 64);
         IF transaction_id IS NULL OR transaction_id = '' THEN
             transaction_id := gen_random_uuid()::text;
-            PERFORM set_config('attestory.transaction', transaction_id, true);
+            PERFORM set_config('{TRANSACTION}', transaction_id, true);
         END IF;
     END IF;
     IF occurred_us IS NULL THEN

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Inspector
 
 from audit.capture.database.connect import POSTGRESQL, dialect_of, reaching
 from audit.errors import InvalidInput, LimitExceeded, NotFound
-from audit.event.envelope import MAX_KEY_BYTES
+from audit.event.envelope_form import MAX_TYPE_BYTES, NAME
 from audit.event.normal import check_name
 
 OWN_PREFIX = "attestory_"
@@ -181,8 +181,12 @@ def _captured(
         size = len(check_name(name).encode())
         if size > MAX_NAME_BYTES:
             raise LimitExceeded(f"name {_shown(name)} of {size} bytes: at most {MAX_NAME_BYTES}")
-    if not entity_type or len(entity_type.encode()) > MAX_KEY_BYTES:
-        raise InvalidInput(f"{_shown(entity_type)} is no entity type: 1 to {MAX_KEY_BYTES} bytes")
+    if NAME.fullmatch(entity_type) is None or len(entity_type) > MAX_TYPE_BYTES:
+        # Said here, or the relay would set aside every row that tells of it.
+        raise InvalidInput(
+            f"{_shown(entity_type)} is no entity type, which is a letter and then a-z, 0-9, _ . -\n"
+            f"say as what table {_shown(table)} is recorded: {{table: entity type}}, or TABLE=TYPE"
+        )
     return Captured(schema, table, entity_type, key, kept)
 
 

@@ -27,6 +27,16 @@ SELECT a.attname, a.atttypid, format_type(a.atttypid, a.atttypmod),
 FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation
 WHERE a.attrelid = CAST(:oid AS oid) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
 """
+_ENTANGLED = """
+WITH RECURSIVE follows AS (
+    SELECT conrelid FROM pg_constraint
+    WHERE contype = 'f' AND confrelid = CAST(:oid AS oid) AND confupdtype IN ('c', 'n', 'd')
+    UNION SELECT c.conrelid FROM pg_constraint c JOIN follows f ON c.confrelid = f.conrelid
+    WHERE c.contype = 'f' AND c.confupdtype IN ('c', 'n', 'd'))
+SELECT EXISTS (SELECT 1 FROM follows WHERE conrelid = CAST(:oid AS oid)) OR 1 < (
+    SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND conrelid = CAST(:oid AS oid)
+    AND (confupdtype IN ('c', 'n', 'd') OR confdeltype IN ('n', 'd')))
+"""
 _TYPES = """
 SELECT t.oid, t.typname, n.nspname, t.typtype, t.typbasetype,
        CASE WHEN t.typcategory = 'A' AND t.typlen = -1 THEN t.typelem ELSE 0 END
@@ -46,7 +56,10 @@ class Part(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A table as the catalog has it; `schema`: where it really is."""
+    """A table as the catalog has it; `schema`: where it really is.
+
+    `is_entangled`: foreign keys may make one statement update a row several times.
+    """
 
     schema: str
     oid: int
@@ -54,6 +67,7 @@ class Found(NamedTuple):
     shown: dict[str, str]
     parts: tuple[Part, ...]
     is_partitioned: bool
+    is_entangled: bool
 
 
 def schema_of(connection: Connection, schema: str | None) -> str:
@@ -93,7 +107,8 @@ def look_up(connection: Connection, captured: Captured) -> Found:
     for column, type_oid, told, deterministic in connection.execute(text(_COLUMNS), {"oid": oid}):
         kinds[column] = _kind(types, type_oid, told, deterministic, 0)
         shown[column] = told
-    return Found(schema, oid, kinds, shown, parts, kind == "p")
+    entangled = bool(connection.execute(text(_ENTANGLED), {"oid": oid}).scalar_one())
+    return Found(schema, oid, kinds, shown, parts, kind == "p", entangled)
 
 
 def _kind(types: dict[int, Any], oid: int, told: str, deterministic: bool, depth: int) -> Kind:
@@ -105,4 +120,6 @@ def _kind(types: dict[int, Any], oid: int, told: str, deterministic: bool, depth
     if schema != "pg_catalog" and name not in _EXTENSIONS:
         # Whatever it is called, it is none of the types that we know.
         name = ""
-    return Kind(name, told, None, name in EXACT and deterministic)
+    # Of a numeric with a scale of its own no two equal values look different.
+    is_scaled = name == "numeric" and told.startswith("numeric(")
+    return Kind(name, told, None, is_scaled or (name in EXACT and deterministic))

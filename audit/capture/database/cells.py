@@ -22,7 +22,7 @@ from uuid import UUID
 
 from sqlalchemy import JSON, Boolean, Column, Float, Integer, Numeric, Table
 from sqlalchemy import Enum as SqlEnum
-from sqlalchemy.dialects.postgresql import Range
+from sqlalchemy.dialects.postgresql.ranges import MultiRange, Range
 
 from audit.capture.database.captured import Captured
 from audit.capture.key_part import key_part
@@ -112,6 +112,8 @@ def _cell(value: Any, kind: Any) -> Any:
         return {_name(key): _cell(item, None) for key, item in value.items()}
     if isinstance(value, Range):
         return _range(value)
+    if isinstance(value, MultiRange):
+        return "{" + ",".join(map(_range, value)) + "}"
     if isinstance(value, list | tuple | set | frozenset):
         items: Iterable[Any] = sorted(value) if isinstance(value, set | frozenset) else value
         inner = getattr(kind, "item_type", None)
@@ -144,7 +146,7 @@ def _number(value: bool | int | float | Decimal, kind: Any) -> Any:
     if isinstance(kind, Float):
         return float(value)
     if isinstance(kind, Numeric):
-        exact = value if isinstance(value, Decimal) else Decimal(str(value))
+        exact = value if isinstance(value, Decimal) else Decimal(str(+value))
         return _decimal(exact, kind.scale)
     if isinstance(value, bool):
         return int(value) if isinstance(kind, Integer) else value

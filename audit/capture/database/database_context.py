@@ -10,6 +10,8 @@ time there, so nobody else ever sees it; after a crash here it is rolled back wi
 import json
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -21,6 +23,8 @@ from audit.errors import InvalidInput
 
 CONTEXT = "attestory_context"
 SETTING = "attestory.context"
+TRANSACTION = "attestory.transaction"
+"""Where triggers keep the id that they chose for a transaction."""
 ABSENT_RETRY_S = 10.0
 """How long after SQLite had no table for it the context is not even tried there."""
 
@@ -79,15 +83,47 @@ def install(engine: Engine | Any) -> None:
     event.listen(engine, "rollback_savepoint", lambda connection, *_: _undone(connection))
 
 
-def transaction_of(connection: Connection) -> str:
-    """One id for the connection's transaction; triggers write the same once the context is set."""
+def transaction_of(connection: Connection, is_shared: bool = False) -> str:
+    """One id for the connection's transaction; triggers write the same once the context is set.
+
+    `is_shared`: triggers may have written in it already, and chosen one themselves (PostgreSQL).
+    """
     own = current().transaction
     if own is not None:
         return own
     state = _state(connection)
     if state.transaction_id is None:
-        state.transaction_id = str(uuid4())
+        ask = is_shared and connection.dialect.name == POSTGRESQL
+        state.transaction_id = (_chosen_by_triggers(connection) if ask else "") or str(uuid4())
     return state.transaction_id
+
+
+def _chosen_by_triggers(connection: Connection) -> str:
+    own: Any = connection.connection.cursor()
+    try:
+        own.execute(f"SELECT current_setting('{TRANSACTION}', true)")
+        return str(own.fetchone()[0] or "")
+    finally:
+        own.close()
+
+
+@contextmanager
+def telling(connection: Connection) -> Iterator[None]:
+    """The context as it is now, for what a block writes through an engine without `install`."""
+    if getattr(connection.engine, "_attestory_context", False):
+        yield
+        return
+    if connection.dialect.name == POSTGRESQL:
+        _postgresql(connection, None, "INSERT")
+    else:
+        _Sqlite().before(connection, None, "INSERT")
+    try:
+        yield
+        if connection.dialect.name != POSTGRESQL:
+            _clear_sqlite(connection)
+    finally:
+        # Nobody listens to the end of this transaction.
+        _forget(connection)
 
 
 def _state(connection: Connection) -> _State:
@@ -98,6 +134,9 @@ def _state(connection: Connection) -> _State:
 
 
 def _forget(connection: Connection) -> None:
+    if connection.invalidated:
+        # It was lost, and what was kept with it. Rolling back must not fail for that.
+        return
     found: Any = connection.info.get(_STATE)
     if found is not None:
         found.forget()
@@ -105,7 +144,8 @@ def _forget(connection: Connection) -> None:
 
 def _undone(connection: Connection) -> None:
     # What was set after the savepoint is undone with it; setting it once more does no harm.
-    _state(connection).local = None
+    if not connection.invalidated:
+        _state(connection).local = None
 
 
 def _wanted(state: _State) -> tuple[Any, ...]:

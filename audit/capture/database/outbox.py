@@ -14,8 +14,8 @@ from uuid import uuid4
 from sqlalchemy import ARRAY, Connection, Table, bindparam, func, insert, select
 
 from audit.capture.context import current
-from audit.capture.database.connect import POSTGRESQL
-from audit.capture.database.tables import tables_of
+from audit.capture.database.connect import POSTGRESQL, SQLITE
+from audit.capture.database.tables import OUTBOX, tables_of
 from audit.event.normal import key_text, normalize_fields
 from audit.event.row import PATCH
 from audit.event.valuejson import dumps
@@ -46,6 +46,14 @@ class Row(NamedTuple):
     trace_id: str | None
     transaction_id: str | None
     occurred_us: int | None
+
+
+_COUNTED = "event_id"
+"""Always an array: it says how many rows there are."""
+INSERT_SQLITE = (
+    f"INSERT INTO {OUTBOX} ({', '.join(Row._fields)}) VALUES ({', '.join('?' * len(Row._fields))})"
+)
+"""As text, since SQLAlchemy would take longer over each row than SQLite does."""
 
 
 def row(
@@ -88,8 +96,12 @@ def row(
     )
 
 
-def write(connection: Connection, rows: Iterable[Row], schema: str | None = None) -> int:
+def write(
+    connection: Connection, rows: Iterable[tuple[Any, ...]], schema: str | None = None
+) -> int:
     """Insert rows in the connection's transaction; how many. They are committed with the change.
+
+    A row is a `Row`, or a plain tuple of the same values.
 
     From an async connection: `await connection.run_sync(outbox.write, rows)`. What the database
     refuses it raises itself, as for any other statement: the change must then fail too.
@@ -100,17 +112,41 @@ def write(connection: Connection, rows: Iterable[Row], schema: str | None = None
     while part := list(islice(stream, ROWS_AT_ONCE)):
         if len(part) > 1 and connection.dialect.name == POSTGRESQL:
             columns = zip(Row._fields, zip(*part, strict=True), strict=True)
-            arrays = {name: list(values) for name, values in columns}
-            connection.execute(_insert_arrays(table), arrays)
+            given = {
+                name: list(values) if name == _COUNTED or not _is_one(values) else values[0]
+                for name, values in columns
+            }
+            is_array = frozenset(name for name in given if type(given[name]) is list)
+            connection.execute(_insert_arrays(table, is_array), given)
+        elif connection.dialect.paramstyle == "qmark" and connection.dialect.name == SQLITE:
+            connection.exec_driver_sql(INSERT_SQLITE, part)
         else:
-            connection.execute(insert(table), [each._asdict() for each in part])
+            connection.execute(
+                _insert_one(table), [dict(zip(Row._fields, each, strict=True)) for each in part]
+            )
         count += len(part)
     return count
 
 
+def _is_one(values: tuple[Any, ...]) -> bool:
+    """True when all rows have one value: it is then sent once."""
+    return values.count(values[0]) == len(values)
+
+
 @lru_cache(maxsize=64)
-def _insert_arrays(table: Table) -> Any:
+def _insert_one(table: Table) -> Any:
+    """Without RETURNING: nobody asks for the id."""
+    return insert(table).inline()
+
+
+@lru_cache(maxsize=256)
+def _insert_arrays(table: Table, is_array: frozenset[str]) -> Any:
     """Many rows in one statement, given as one array for each column: one round trip."""
-    arrays = [bindparam(name, type_=ARRAY(table.c[name].type)) for name in Row._fields]
-    rows = func.unnest(*arrays).table_valued(*Row._fields).render_derived()
-    return insert(table).from_select(list(Row._fields), select(*(rows.c[n] for n in Row._fields)))
+    names = [name for name in Row._fields if name in is_array]
+    arrays = [bindparam(name, type_=ARRAY(table.c[name].type)) for name in names]
+    rows = func.unnest(*arrays).table_valued(*names).render_derived()
+    found = [
+        rows.c[name] if name in names else bindparam(name, type_=table.c[name].type)
+        for name in Row._fields
+    ]
+    return insert(table).from_select(list(Row._fields), select(*found))

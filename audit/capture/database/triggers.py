@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Engine, func, inspect, select
 
 from audit.capture.database import (
+    database_context,
     outbox,
     tables,
     trigger_state,
@@ -75,8 +76,9 @@ def install(
 
     Given nothing, what was given last time holds. Tables that were captured and have changed are
     mended: a gap is recorded, and with `snapshot` every row as it is now. Rows of new tables are
-    taken in as creates. In a connection it is part of its transaction. Raises InvalidInput (before
-    anything is changed), LimitExceeded, Unavailable.
+    taken in as creates, by whom `audit.context` says. In a connection it is part of its
+    transaction: that of a migration, for writes fail on a table that lost a captured column, until
+    it is mended. Raises InvalidInput (before anything is changed), LimitExceeded, Unavailable.
     """
     if isinstance(bind, Engine):
         with reaching(bind), bind.begin() as connection:
@@ -95,7 +97,8 @@ def install(
             options = kept
         chosen = _chosen(bind, options, schema)
         _prepare(bind, kind, schema)
-        return _Installing(bind, kind, schema, known, snapshot).run(chosen, options)
+        with database_context.telling(bind):
+            return _Installing(bind, kind, schema, known, snapshot).run(chosen, options)
 
 
 class _Installing:

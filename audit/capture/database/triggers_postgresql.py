@@ -76,8 +76,9 @@ def plan(connection: Connection, captured: Captured) -> Plan:
     found = look_up(connection, captured)
     where = quoted(found.schema)
     bodies = Bodies(captured, found).all()
-    # No nested loops: a plan made for one row is kept, and would be used for 20,000.
-    used = (*settings(found.kinds.values()), "enable_nestloop = off")
+    # No nested loops: a plan made for one row is kept, and would be used for 20,000. And no machine
+    # code: a plan made for 20,000 would have some made each time that it is used for one.
+    used = (*settings(found.kinds.values()), "enable_nestloop = off", "jit = off")
     told = "\0".join((found.schema, captured.table, *bodies.values(), *used))
     digest = sha256(told.encode()).hexdigest()[:12]
     functions = {
@@ -219,8 +220,8 @@ def triggered(connection: Connection, schema: str | None) -> frozenset[str]:
         "SELECT DISTINCT c.relname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid "
         "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT t.tgisinternal "
         "AND t.tgname LIKE 'attestory\\_%\\_v1\\_%' AND t.tgenabled <> 'D' "
-        "AND n.nspname = ANY(CASE WHEN :schema = '' THEN current_schemas(false) "
-        "ELSE ARRAY[CAST(:schema AS name)] END)"
+        # Of two tables with one name on the search path only the first is meant by it.
+        "AND CASE WHEN :schema = '' THEN pg_table_is_visible(c.oid) ELSE n.nspname = :schema END"
     )
     return frozenset(row[0] for row in connection.execute(text(query), {"schema": schema or ""}))
 

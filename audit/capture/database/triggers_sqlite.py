@@ -6,7 +6,7 @@
 trigger that does fire takes its row off the notes: the result is the same in either setting.
 
 SQLite refuses to drop a column that a trigger names, and looks through all triggers of the database
-before it drops or renames one anywhere, slowly where tables are wide: take the triggers away first
+before it drops or renames one anywhere (see `cells_sqlite.patches`): take the triggers away first
 (`remove`), and install them again afterwards.
 """
 
@@ -23,8 +23,9 @@ from audit.capture.database.cells_sqlite import (
     joined,
     key,
     literal,
-    patch,
+    patches,
     quoted,
+    short_image,
 )
 from audit.capture.database.database_context import CONTEXT, FIELDS
 from audit.capture.database.tables import OUTBOX
@@ -82,8 +83,9 @@ def plan(connection: Connection, captured: Captured) -> Plan:
     bodies = _Bodies(captured, types, rowid, uniques).all()
     digest = sha256("\0".join((table, *bodies.values())).encode(errors="replace")).hexdigest()[:12]
     triggers = {}
-    for when, body in bodies.items():
-        name = f"{PREFIX}{when.lower().replace(' ', '_')}_{VERSION}_{digest}"
+    for told, body in bodies.items():
+        when = " ".join(told.split()[:2])
+        name = f"{PREFIX}{told.lower().replace(' ', '_')}_{VERSION}_{digest}"
         triggers[name] = f"CREATE TRIGGER {quoted(name)} {when} ON {quoted(table)} {body}"
     shown = {name: str(kind) for name, kind in types.items()}
     rows = _row(captured, "OP", key(quoted(table), captured, types), "NULL", image(
@@ -137,7 +139,7 @@ def _row(
 
 
 class _Bodies:
-    """The texts of one table's triggers, by when they fire."""
+    """The texts of one table's triggers, by when they fire (of an update: and what it touches)."""
 
     def __init__(
         self,
@@ -157,8 +159,9 @@ class _Bodies:
         new_key = key("NEW", self._captured, self._types)
         created = ("create", new_key, "NULL", image("NEW", self._captured, self._types), "full")
         deleted = ("delete", old_key, image("OLD", self._captured, self._types), "NULL", "full")
-        sides = (patch(side, self._captured, self._types) for side in ("OLD", "NEW"))
-        updated = ("update", new_key, *sides, "patch")
+        updated = ("update", new_key, "attestory_d.before", "attestory_d.after", "patch")
+        patched = f"({patches(self._captured, self._types)}) AS attestory_d"
+        went, came = (short_image(side, self._captured, self._types) for side in ("OLD", "NEW"))
         moved = self._any_changed(self._captured.key)
         differs = self._any_changed(self._captured.columns)
         unique = {name for index in self._uniques for name, _ in index} | set(self._captured.key)
@@ -169,12 +172,19 @@ class _Bodies:
             f"(SELECT 1 {self._conflicting('1')}) " + _block(self._forget(), self._note("1")),
             "AFTER INSERT": _block(self._gone("1"), self._write(*created)),
             "BEFORE UPDATE": f"WHEN {touched} " + _block(self._forget(), self._note(self._other())),
-            "AFTER UPDATE": f"WHEN {differs} OR {touched} "
+            # Of the two only one fires. Most updates touch nothing unique, and have little to do.
+            "AFTER UPDATE": f"WHEN NOT ({touched}) AND ({differs}) "
+            + _block(self._write(*updated, source=patched)),
+            "AFTER UPDATE touched": f"WHEN {touched} "
             + _block(
-                self._gone(touched),
-                self._write(*deleted, where=moved),
-                self._write(*created, where=moved),
-                self._write(*updated, where=f"NOT ({moved}) AND ({differs})"),
+                self._gone("1"),
+                self._write("delete", old_key, went, "NULL", "full", where=moved),
+                self._write("create", new_key, "NULL", came, "full", where=moved),
+                self._write(
+                    *updated,
+                    source=patched,
+                    where=f"NOT ({moved}) AND attestory_d.before IS NOT NULL",
+                ),
             ),
             "AFTER DELETE": _block(self._write(*deleted)),
             "BEFORE DELETE": f"WHEN EXISTS (SELECT 1 FROM {REPLACED}) "
@@ -187,11 +197,11 @@ class _Bodies:
             found.append(f"OLD.{rowid} IS NOT NEW.{rowid}")
         return joined(found, "OR")
 
-    def _write(self, *parts: str, where: str = "1") -> str:
+    def _write(self, *parts: str, source: str = "(SELECT 1)", where: str = "1") -> str:
         op, entity_key, before, after, kind = parts
         row = _row(self._captured, op, entity_key, before, after, kind)
         return (
-            f"INSERT INTO {OUTBOX} ({_COLUMNS}) SELECT {row} FROM (SELECT 1) "
+            f"INSERT INTO {OUTBOX} ({_COLUMNS}) SELECT {row} FROM {source} "
             f"LEFT JOIN {CONTEXT} AS attestory_c ON attestory_c.one = 1 WHERE {where}"
         )
 
@@ -216,7 +226,7 @@ class _Bodies:
         alias = ("attestory_t", self._captured, self._types)
         return (
             f"INSERT INTO {REPLACED} (table_name, row, entity_key, before) "
-            f"SELECT {self._name}, {row}, {key(*alias)}, {image(*alias)} "
+            f"SELECT {self._name}, {row}, {key(*alias)}, {short_image(*alias)} "
             + self._conflicting(where)
         )
 

@@ -2,14 +2,16 @@
 
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, MetaData, Table, UniqueConstraint, inspect, text
 from sqlalchemy.sql.elements import ColumnElement
 
 from audit.capture.database.captured import OWN_PREFIX, Captured, captured_tables
-from audit.capture.database.connect import POSTGRESQL, reaching
+from audit.capture.database.cells_json import CellTexts
+from audit.capture.database.cells_sqlite import quoted
+from audit.capture.database.connect import POSTGRESQL, SQLITE, reaching
 from audit.errors import InvalidInput
 
 _MAIN = "main"
@@ -50,6 +52,7 @@ class Entry:
         """Those that point at this table."""
         self.readers: dict[Table, Any] = {}
         """Made by `images`: how its rows are read through a Table of the application."""
+        self._texts: CellTexts | None = None
         primary = tuple(column.name for column in table.primary_key.columns)
         self.unique: dict[str, tuple[str, ...]] = {}
         """Columns that are unique together, by the name of their constraint or index."""
@@ -67,6 +70,13 @@ class Entry:
                 self.unique[str(index.name)] = tuple(column.name for column in index.columns)
 
     @property
+    def texts(self) -> CellTexts:
+        """How its rows are written, made when it is needed first."""
+        if self._texts is None:
+            self._texts = CellTexts(self.captured, self.table)
+        return self._texts
+
+    @property
     def raw_names(self) -> tuple[str, ...]:
         """Columns whose value is needed as the driver has it: of the key, and referred to."""
         names = dict.fromkeys(self.captured.key)
@@ -81,6 +91,7 @@ class Catalogue:
     def __init__(self, default_schema: str | None) -> None:
         """`default_schema`: where a table is that names none."""
         self._default = default_schema
+        self._spelled: dict[str, str] = {}
         self.entries: dict[Name, Entry] = {}
         self.unseen: dict[Name, str] = {}
         """What leads to a captured table and cannot be followed, and what it is."""
@@ -95,7 +106,12 @@ class Catalogue:
 
     def named(self, schema: str | None, name: str) -> Name:
         """The same of a schema and a name."""
-        return (None if schema in (None, self._default, _MAIN) else schema, name)
+        own = None if schema in (None, self._default, _MAIN) else schema
+        return (own, self._spelled.get(folded(name), name) if own is None else name)
+
+    def spell(self, names: Iterable[str]) -> None:
+        """To SQLite a name is the same in any case: it is looked up as it was made."""
+        self._spelled = {folded(name): name for name in names}
 
     def knows(self, name: Name) -> bool:
         """False for a table that was not there when the catalogue was made."""
@@ -135,6 +151,7 @@ def load(connection: Connection, chosen: Choice, triggered: frozenset[str]) -> C
     with reaching(connection):
         seen = inspect(connection)
         views = set(seen.get_view_names(chosen.schema))
+        tables = seen.get_table_names(chosen.schema)
     exclude = tuple(name for name in chosen.exclude if name not in views)
     captured = captured_tables(
         connection, chosen.tables, exclude=exclude, leave_out=chosen.leave_out, schema=chosen.schema
@@ -146,9 +163,13 @@ def load(connection: Connection, chosen: Choice, triggered: frozenset[str]) -> C
             connection, chosen.schema, only=lambda name, _: not name.startswith(OWN_PREFIX)
         )
     found = Catalogue(connection.dialect.default_schema_name)
+    if connection.dialect.name == SQLITE:
+        found.spell((*tables, *views))
     by_name = {each.table: each for each in captured}
     for table in metadata.tables.values():
         name = found.name_of(table)
+        if name[1] != table.name:
+            continue  # a foreign key spells it otherwise
         each = by_name.get(table.name) if table.schema == chosen.schema else None
         if each is not None:
             found.entries[name] = Entry(table, each, table.name not in triggered)
@@ -158,24 +179,28 @@ def load(connection: Connection, chosen: Choice, triggered: frozenset[str]) -> C
             columns = tuple(column.name for column in table.columns)
             aside = Captured(table.schema, table.name, table.name, key, columns)
             found.entries[name] = Entry(table, aside, False)
-    _refer(found)
+    with reaching(connection):
+        _refer(
+            found, _of_sqlite if connection.dialect.name == SQLITE else _of_constraints, connection
+        )
     for view in views - set(chosen.exclude):
         found.unseen[found.named(chosen.schema, view)] = "view"
     _look_closer(connection, found, chosen)
     return found
 
 
-def _refer(found: Catalogue) -> None:
-    for name, entry in found.entries.items():
-        for constraint in entry.table.foreign_key_constraints:
-            on_delete, on_update = _action(constraint.ondelete), _action(constraint.onupdate)
-            if not on_delete and not on_update:
-                continue
-            parent = found.entries.get(found.name_of(constraint.referred_table))
-            if parent is not None:
-                referred = tuple(element.column.name for element in constraint.elements)
-                columns = tuple(column.name for column in constraint.columns)
-                parent.references.append(Reference(name, columns, referred, on_delete, on_update))
+Found = tuple[Entry | None, Reference]
+"""A foreign key, and the table that it refers to."""
+
+
+def _refer(
+    found: Catalogue,
+    references: Callable[[Catalogue, Connection], Iterator[Found]],
+    connection: Connection,
+) -> None:
+    for parent, reference in references(found, connection):
+        if parent is not None and (reference.on_delete or reference.on_update):
+            parent.references.append(reference)
 
     hesitant = True
     while hesitant:
@@ -184,6 +209,47 @@ def _refer(found: Catalogue) -> None:
             led = any(found.entries[each.child].matters for each in entry.references)
             if led and not entry.matters:
                 entry.matters = hesitant = True
+
+
+def _of_constraints(found: Catalogue, _: Connection) -> Iterator[Found]:
+    for name, entry in found.entries.items():
+        for constraint in entry.table.foreign_key_constraints:
+            actions = _action(constraint.ondelete), _action(constraint.onupdate)
+            parent = found.entries.get(found.name_of(constraint.referred_table))
+            referred = tuple(element.column.name for element in constraint.elements)
+            columns = tuple(column.name for column in constraint.columns)
+            yield parent, Reference(name, columns, referred, *actions)
+
+
+def _of_sqlite(found: Catalogue, connection: Connection) -> Iterator[Found]:
+    """Asked of SQLite itself: reflection knows no actions of what a column says of itself.
+
+    Names there are the same in any case.
+    """
+    by_name = {folded(name[1]): entry for name, entry in found.entries.items() if not name[0]}
+    for name, entry in found.entries.items():
+        keys: dict[int, list[Any]] = {}
+        if name[0] is None:
+            told = f"PRAGMA foreign_key_list({quoted(name[1])})"
+            for row in connection.exec_driver_sql(told):
+                keys.setdefault(row[0], []).append(row)
+        for rows in keys.values():
+            parent = by_name.get(folded(str(rows[0][2])))
+            if parent is None:
+                continue
+            primary = [column.name for column in parent.table.primary_key.columns]
+            given = [row[4] for row in rows]
+            referred = _as_named(parent.table, primary if None in given else given)
+            columns = _as_named(entry.table, [row[3] for row in rows])
+            yield (
+                parent,
+                Reference(name, columns, referred, _action(rows[0][6]), _action(rows[0][5])),
+            )
+
+
+def _as_named(table: Table, names: Iterable[str]) -> tuple[str, ...]:
+    own = {folded(column.name): column.name for column in table.columns}
+    return tuple(own.get(folded(name), name) for name in names)
 
 
 def _action(given: str | None) -> str:
@@ -213,6 +279,18 @@ def _look_closer(connection: Connection, found: Catalogue, chosen: Choice) -> No
                 f"table {name[:64]!r} says ON CONFLICT in its definition, which hooks cannot "
                 "follow: capture it by triggers, and exclude it here"
             )
+
+
+def folded(name: str) -> str:
+    """A name without case, as SQLite compares names: in ASCII alone."""
+    return name.encode(errors="surrogatepass").lower().decode(errors="surrogatepass")
+
+
+def spelled_otherwise(entry: Entry, table: Table) -> str | None:
+    """A column of a Table of the application that has another case in the database."""
+    own = {folded(column.name): column.name for column in entry.table.columns}
+    names = (column.name for column in table.columns)
+    return next((name for name in names if own.get(folded(name), name) != name), None)
 
 
 def columns_by_name(table: Table) -> dict[str, ColumnElement[Any]]:

@@ -13,13 +13,21 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.sql.dml import Insert, UpdateBase
 
 from audit.capture.database import database_context, outbox
-from audit.capture.database.connect import POSTGRESQL, dialect_of
+from audit.capture.database.connect import POSTGRESQL, SQLITE, dialect_of
 from audit.capture.database.tables import require_installed
 from audit.capture.database.triggers import triggered
-from audit.capture.sqlalchemy.catalogue import Catalogue, Choice, choice, load
+from audit.capture.sqlalchemy.catalogue import (
+    Catalogue,
+    Choice,
+    Entry,
+    choice,
+    load,
+    spelled_otherwise,
+)
 from audit.capture.sqlalchemy.changes import Maker
 from audit.capture.sqlalchemy.inserts import Inserting, keys_after
 from audit.capture.sqlalchemy.texts import Names, changes_schema, may_write, shown_tables
@@ -55,6 +63,8 @@ class Installed:
         self._on_unseen = on_unseen
         self._outbox_schema = schema
         self._catalogue: Catalogue | None = None
+        self._is_shared = False
+        """Triggers write the same outbox, for other tables."""
         self._names = Names(())
         self._running: WeakKeyDictionary[Connection, list[_Running]] = WeakKeyDictionary()
         """Innermost last: a default made by Python may execute statements of its own."""
@@ -92,10 +102,11 @@ class Installed:
         self._reading.add(connection)
         try:
             require_installed(connection, self._outbox_schema)
-            found = load(connection, self._chosen, triggered(connection))
+            others = triggered(connection, self._chosen.schema)
+            found = load(connection, self._chosen, others)
         finally:
             self._reading.discard(connection)
-        self._catalogue = found
+        self._catalogue, self._is_shared = found, bool(others)
         watched = [name for (_, name), each in found.entries.items() if each.matters]
         self._names = Names([*watched, *(name for _, name in found.unseen)])
         return found
@@ -137,8 +148,10 @@ class Installed:
         try:
             if hidden:
                 raise NotUnderstood(f"it goes through a {catalogue.unseen[hidden[0]]}")
+            self._require_same_names(connection, entries[0], targets[0])
             kind: Any = Inserting if isinstance(statement, Insert) else Changing
-            planned = kind(connection, statement, values, entries[0], catalogue, given).plan()
+            with self._read_anew():
+                planned = kind(connection, statement, values, entries[0], catalogue, given).plan()
         except NotUnderstood as error:
             tables = [each.captured.table for each in entries if each.matters]
             unseen = self._named(catalogue, verb, (*tables, *(n for _, n in hidden)), str(error))
@@ -149,6 +162,13 @@ class Installed:
         origin = _origin(statement, options)
         self._push(connection, _Running(planned.statement, planned, None, origin, savepoint))
         return planned.statement
+
+    def _require_same_names(self, connection: Connection, entry: Entry, table: Any) -> None:
+        """Raises NotUnderstood. A Table that was read through before was looked at then."""
+        if connection.dialect.name == SQLITE and table not in entry.readers:
+            name = spelled_otherwise(entry, table)
+            if name is not None:
+                raise NotUnderstood(f"column {name[:64]!r} has another case in the database")
 
     def _push(self, connection: Connection, running: _Running) -> None:
         self._running.setdefault(connection, []).append(running)
@@ -173,7 +193,9 @@ class Installed:
     def _before_cursor_execute(
         self, connection: Connection, _: Any, sql: str, __: Any, context: Any, ___: bool
     ) -> None:
-        found = None if connection in self._reading else text_in(context)
+        if sql == outbox.INSERT_SQLITE or connection in self._reading:
+            return
+        found = text_in(context)
         if found is None:
             return
         if found.is_text:
@@ -251,9 +273,20 @@ class Installed:
     def _or_nothing(self, connection: Connection) -> Iterator[None]:
         """A change whose row cannot be written is taken back, whoever catches the error."""
         try:
-            yield
+            with self._read_anew():
+                yield
         except BaseException:
             self._transactions.undo(connection)
+            raise
+
+    @contextmanager
+    def _read_anew(self) -> Iterator[None]:
+        """When a column or table is gone that was there, that is known at the next write."""
+        try:
+            yield
+        except (ProgrammingError, OperationalError) as error:
+            if isinstance(error, ProgrammingError) or "no such" in str(error.orig):
+                self._catalogue = None
             raise
 
     def _write(
@@ -266,8 +299,8 @@ class Installed:
             )
         if planned.keys is not None:
             keys_after(result, planned)
-        maker = Maker(running.origin, database_context.transaction_of(connection))
-        rows: list[outbox.Row] = []
+        maker = Maker(running.origin, self._transaction_of(connection))
+        rows: list[tuple[Any, ...]] = []
         for watch in planned.watches:
             watch.look_after()
             if watch.entry.is_recorded:
@@ -283,8 +316,11 @@ class Installed:
         if rows:
             outbox.write(connection, rows, self._outbox_schema)
 
+    def _transaction_of(self, connection: Connection) -> str:
+        return database_context.transaction_of(connection, self._is_shared)
+
     def _write_gap(self, connection: Connection, unseen: Unseen) -> None:
-        maker = Maker("core", database_context.transaction_of(connection))
+        maker = Maker("core", self._transaction_of(connection))
         rows = [
             maker.gap(entity, unseen.details(table))
             for entity, table in zip(unseen.entity_types, unseen.tables, strict=False)

@@ -1,14 +1,31 @@
 """The rows of a table before and after a statement, read in the statement's own transaction."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, column, select, type_coerce
+from sqlalchemy import Connection, Select, Table, Text, cast, column, select, type_coerce
 from sqlalchemy.sql.elements import ColumnElement
 
 from audit.capture.database.connect import POSTGRESQL
 from audit.capture.sqlalchemy.catalogue import Entry, columns_by_name
-from audit.capture.sqlalchemy.conditions import Condition, Raw, by_raw, is_plain, raw
+from audit.capture.sqlalchemy.conditions import (
+    KEYS_AT_ONCE,
+    Condition,
+    Raw,
+    by_given,
+    by_raw,
+    fits_array,
+    is_plain,
+    is_raw,
+    many_given,
+    many_prepared,
+    one_given,
+    one_prepared,
+    parts,
+    present,
+    raw,
+    spelled,
+)
 from audit.errors import InvalidInput, LimitExceeded
 
 MAX_ROWS_A_STATEMENT = 1_000_000
@@ -54,6 +71,30 @@ class Reader:
         self.key_at = tuple(self.raw_at[name] for name in entry.captured.key)
         labelled = [each.label(f"c{index}") for index, each in enumerate(shown)]
         self.select: Select[Any] = select(*labelled).select_from(table)
+        self._table = table
+        self._by_key: dict[tuple[bool, str | None], Select[Any]] = {}
+
+    def by_key(self, is_many: bool, lock: str | None, dialect: str) -> Select[Any]:
+        """The SELECT of one row, or many, by the key: the same each time, and so made once."""
+        found = self._by_key.get((is_many, lock))
+        if found is None:
+            if is_many:
+                condition = many_prepared(self.key, self.key_kinds, dialect)
+            else:
+                condition = one_prepared(self.key)
+            found = self.locked(self.select, lock, is_many, dialect).where(condition)
+            self._by_key[is_many, lock] = found
+        return found
+
+    def locked(
+        self, query: Select[Any], lock: str | None, is_ordered: bool, dialect: str
+    ) -> Select[Any]:
+        """The query with the lock of its rows, which SQLite does not have."""
+        if lock is None or dialect != POSTGRESQL:
+            return query
+        query = query.with_for_update(of=self._table, key_share=lock == SHARED_KEY)
+        # As flushes do: two transactions that lock the same rows do so in one order.
+        return query.order_by(*self.key) if is_ordered else query
 
     def raw_of(self, row: Sequence[Any], names: Sequence[str]) -> Raw:
         """Values of a row as the driver has them."""
@@ -87,6 +128,11 @@ class Watch:
         self.after: dict[Raw, Sequence[Any]] = {}
         self.again: list[Condition] = []
         """Asked after the statement besides the keys that were there before."""
+        self.again_keys: list[Raw] = []
+        """The same of keys as the driver has them."""
+        self.is_upsert = False
+        self.others: set[Raw] = set()
+        """Keys of rows that somebody made between reading and the upsert, which changed them."""
         self._connection = connection
         self._options = options
 
@@ -106,28 +152,81 @@ class Watch:
             if extra:
                 labelled = [each.label(f"x{index}") for index, each in enumerate(extra)]
                 query = query.add_columns(*labelled)
-            if lock is not None and self.dialect == POSTGRESQL:
-                query = query.with_for_update(of=self.table, key_share=lock == SHARED_KEY)
-                if ordered:
-                    # As flushes do: two transactions that lock the same rows do so in one order.
-                    query = query.order_by(*self.reader.key)
+            query = self.reader.locked(query, lock, ordered, self.dialect)
             found += self._rows(query, condition, values)
             self._check(len(found))
-        for row in found:
-            self.before.setdefault(self.key(row), row)
+        self._keep(found)
         return found
 
+    def look_given(self, keys: Sequence[Raw], lock: str) -> list[Sequence[Any]]:
+        """The same of the rows with these keys, as the application gives them."""
+        if not is_raw(self.reader.key, keys):
+            return self.look(
+                by_given(self.reader.key, self.reader.key_kinds, keys, self.dialect), lock
+            )
+        found: list[Sequence[Any]] = []
+        for rows in self._with_keys(keys, lock):
+            found += rows
+            self._check(len(found))
+        self._keep(found)
+        return found
+
+    def look_again_at(self, keys: Sequence[Raw]) -> None:
+        """Ask after the statement for these keys too, as the application gives them."""
+        if is_raw(self.reader.key, keys):
+            self.again_keys += keys
+        else:
+            self.again += by_given(self.reader.key, self.reader.key_kinds, keys, self.dialect)
+
     def look_after(self) -> None:
-        """The rows as they are now. `again` is asked, and the keys that were there before."""
-        keys = by_raw(self.reader.key, self.reader.key_kinds, self.before, self.dialect)
-        for condition in (*keys, *self.again):
-            for row in self._rows(self.reader.select, condition, None):
-                self.after[self.key(row)] = row
+        """The rows as they are now: those that were there before, and those to ask for again."""
+        for rows in self._with_keys([*self.before, *self.again_keys], None):
+            self.after.update(zip(self._keys(rows), rows, strict=True))
             self._check(len(self.after))
+        for condition in self.again:
+            rows = self._rows(self.reader.select, condition, None)
+            self.after.update(zip(self._keys(rows), rows, strict=True))
+            self._check(len(self.after))
+
+        if self.is_upsert and self.dialect == POSTGRESQL:
+            self._find_others([key for key in self.after if key not in self.before])
+
+    def _find_others(self, keys: Sequence[Raw]) -> None:
+        """A row that was made by this statement has no xmax; one that was locked and changed has.
+
+        What such a row held is not known here: it is told by whoever made it.
+        """
+        locked = column("xmax", Text())
+        locked.table = self.table
+        query = self.reader.select.where(cast(locked, Text()) != "0")
+        for condition in by_raw(self.reader.key, self.reader.key_kinds, keys, self.dialect):
+            self.others.update(self._keys(self._rows(query, condition, None)))
 
     def restriction(self) -> list[Condition]:
         """The condition of being one of the rows before: one for each block of keys."""
         return list(by_raw(self.reader.key, self.reader.key_kinds, self.before, self.dialect))
+
+    def _keep(self, rows: Sequence[Sequence[Any]]) -> None:
+        for key, row in zip(self._keys(rows), rows, strict=True):
+            self.before.setdefault(key, row)
+
+    def _with_keys(
+        self, keys: Sequence[Raw], lock: str | None
+    ) -> Iterator[Sequence[Sequence[Any]]]:
+        """Rows by their keys, as the driver has them, block by block."""
+        chosen = present(keys)
+        reader, dialect = self.reader, self.dialect
+        if len(chosen) == 1:
+            query = reader.by_key(False, lock, dialect)
+            yield self._rows(query, None, one_given(chosen[0]))
+        elif fits_array(chosen, dialect):
+            query = reader.by_key(True, lock, dialect)
+            for part in parts(chosen, KEYS_AT_ONCE):
+                yield self._rows(query, None, many_given(part, dialect))
+        else:
+            query = reader.locked(reader.select, lock, True, dialect)
+            for condition in spelled(reader.key, chosen):
+                yield self._rows(query, condition, None)
 
     def _rows(
         self, query: Select[Any], condition: Condition | None, values: Mapping[str, Any] | None
@@ -139,14 +238,22 @@ class Watch:
 
     def key(self, row: Sequence[Any]) -> Raw:
         """The key of a row, as the driver has it."""
-        key = tuple(row[index] for index in self.reader.key_at)
+        return self._keys([row])[0]
+
+    def _keys(self, rows: Sequence[Sequence[Any]]) -> list[Raw]:
+        places = self.reader.key_at
+        if len(places) == 1:
+            at = places[0]
+            keys: list[Raw] = [(row[at],) for row in rows]
+        else:
+            keys = [tuple([row[at] for at in places]) for row in rows]
         try:
-            hash(key)
+            set(keys)
         except TypeError:
             raise InvalidInput(
                 f"a row of {self.entry.captured.table[:64]!r} has a key that is no plain value"
             ) from None
-        return key
+        return keys
 
     def _check(self, count: int) -> None:
         if count > MAX_ROWS_A_STATEMENT:

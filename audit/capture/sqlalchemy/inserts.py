@@ -16,7 +16,7 @@ from sqlalchemy.sql.elements import BindParameter
 
 from audit.capture.sqlalchemy.cascades import Cascades
 from audit.capture.sqlalchemy.catalogue import Catalogue, Entry, columns_by_name
-from audit.capture.sqlalchemy.conditions import Raw, by_given, by_raw
+from audit.capture.sqlalchemy.conditions import Raw, by_given
 from audit.capture.sqlalchemy.images import EXCLUSIVE, Watch
 from audit.capture.sqlalchemy.understood import (
     NotUnderstood,
@@ -176,6 +176,7 @@ class Inserting:
         conditions = [c for target in targets for c in self._conflicts(target)]
         self._watch.look(conditions, EXCLUSIVE)
         self._watch.again += conditions
+        self._watch.is_upsert = True
         self._cascades.updated(self._watch, list(self._watch.before.values()), sets)
         return Planned(self._statement, list(self._cascades.watches.values()))
 
@@ -305,7 +306,7 @@ def keys_after(result: Any, planned: Planned) -> None:
     context = result.context
     if keys.how == RETURNED:
         found = _returned(result, watch, keys)
-        watch.again += by_raw(watch.reader.key, watch.reader.key_kinds, found, watch.dialect)
+        watch.again_keys += found
         return
     if keys.how == IN_PARAMETERS:
         own = columns_by_name(watch.table)
@@ -314,8 +315,7 @@ def keys_after(result: Any, planned: Planned) -> None:
         primary = [column.name for column in watch.table.primary_key.columns]
         places = [primary.index(name) for name in names]
         given = [tuple(row[at] for at in places) for row in context.inserted_primary_key_rows]
-    given = [key for key in given if None not in key]
-    watch.again += by_given(watch.reader.key, watch.reader.key_kinds, given, watch.dialect)
+    watch.look_again_at([key for key in given if None not in key])
 
 
 def _returned(result: Any, watch: Watch, keys: Keys) -> list[Raw]:

@@ -71,7 +71,7 @@ class Changing:
         self._cascades = Cascades(catalogue, self._watch, connection, options)
         self._sets: dict[str, Any] = {}
         if not self._is_delete:
-            aside = parameters_in(self._criteria)
+            aside = parameters_in(self._criteria) if self._values[0] else ()
             named = [key for key in self._values[0] if key not in aside]
             self._sets = set_columns(statement, self._table, named)
         referred = {n for r in entry.references if r.on_update for n in r.referred}
@@ -96,10 +96,7 @@ class Changing:
     def _by_key(self, parameters: Sequence[Any]) -> Planned:
         """As flushes do it: one row for each execution, named by its key."""
         keys = [tuple(given(each, values) for each in parameters) for values in self._values]
-        reader = self._watch.reader
-        rows = self._watch.look(
-            by_given(reader.key, reader.key_kinds, keys, self._watch.dialect), self._lock
-        )
+        rows = self._watch.look_given(keys, self._lock)
         missing = len(set(keys)) - len(self._watch.before)
         self._follow(rows, self._given_values(keys))
         most = len(keys) - missing if missing > 0 else UNKNOWN

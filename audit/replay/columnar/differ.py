@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from audit.replay.columnar.column import ABSENT as NO_CELL
-from audit.replay.columnar.column import Column, nothing
+from audit.replay.columnar.column import Column, Piece, combine, nothing
 from audit.replay.columnar.fast import ROWS_AT_ONCE, FastDataset
 from audit.replay.columnar.pool import Kind, Objects
 from audit.replay.columnar.sameness import different
@@ -24,6 +24,10 @@ from audit.replay.row_change import RowChange
 from audit.replay.rows import ABSENT
 
 Bools = npt.NDArray[np.bool_]
+
+FIRST_ROWS = 256
+"""Rows of the first block that becomes Python values; each next one is GROWTH times larger."""
+GROWTH = 8
 
 
 class FieldPair(NamedTuple):
@@ -73,11 +77,15 @@ class Differences:
         return len(self.keys)
 
     def changes(self) -> Iterator[RowChange]:
-        """The rows one by one; they become Python values ROWS_AT_ONCE at a time."""
-        for start in range(0, len(self.keys), ROWS_AT_ONCE):
+        """The rows one by one; they become Python values up to ROWS_AT_ONCE at a time, at first
+        fewer: often only the first ones are looked at.
+        """
+        start, width = 0, FIRST_ROWS
+        while start < len(self.keys):
             with _no_collecting():
-                made = self._block(start, start + ROWS_AT_ONCE)
+                made = self._block(start, start + width)
             yield from made
+            start, width = start + width, min(width * GROWTH, ROWS_AT_ONCE)
 
     def unlike(self, named: Sequence[tuple[Bools, str]]) -> list[tuple[str, ...]]:
         """For each row the names whose flags, bool[n] each, are set there."""
@@ -156,7 +164,8 @@ def _take(column: Column, at: Ints) -> Column:
         return nothing(len(at))
     taken = column.take(np.maximum(at, 0))
     taken.state[at < 0] = NO_CELL
-    return taken
+    # Of no kind where the rows that differ have no value, whatever the others have.
+    return combine(len(at), [Piece(None, taken)])
 
 
 def _objects(pair: FieldPair, start: int, stop: int) -> tuple[Objects, Objects]:

@@ -321,11 +321,16 @@ class FastDataset:
 
     def rows(self) -> Iterator[tuple[str, Row]]:
         """(key, row) in byte order of the keys."""
+        return self.rows_between(0, self._count)
+
+    def rows_between(self, first: int, end: int) -> Iterator[tuple[str, Row]]:
+        """The rows from the place `first`, counted from 0, to before `end`."""
+        end = min(end, self._count)
         keys = self.keys()
         names = self.columns
         columns = [self.column(name) for name in names]
-        for start in range(0, self._count, ROWS_AT_ONCE):
-            stop = min(start + ROWS_AT_ONCE, self._count)
+        for start in range(first, end, ROWS_AT_ONCE):
+            stop = min(start + ROWS_AT_ONCE, end)
             cells: list[list[Any]] = [
                 column.slice(start, stop).objects(None, _MISSING).tolist() for column in columns
             ]

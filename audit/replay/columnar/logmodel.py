@@ -24,6 +24,7 @@ from audit.replay.columnar.parts import Codes, KeyBook
 from audit.replay.columnar.pieces import AnyPiece, InMemory, OnDisk, on_disk, write_piece
 from audit.replay.columnar.thinning import thinned
 from audit.store.contract import LogInfo, Reader
+from audit.tlog.hashing import leaf_hash
 from audit.tlog.merkle import tree_root
 
 LOCK_WAIT_S = 600.0
@@ -47,9 +48,11 @@ class LogModel:
         self._say = say
         self._books: dict[str, KeyBook] = {}
         self.epoch = 0
-        # The log's head when it was last read: (size, root hash), and the size last looked at.
+        # The log's head when it was last read: (size, root hash); the size last looked at, and the
+        # leaf hash of the newest entry then.
         self._head: tuple[int, str | None] = (0, None)
         self._looked_at = 0
+        self._newest: bytes | None = None
         if folder is not None:
             self._use(self._checked(folder))
 
@@ -126,18 +129,25 @@ class LogModel:
         last = manifest.pieces[-1:]
         self._head = (last[0].stop, last[0].root) if last else (0, None)
 
-    def is_of_its_log(self) -> bool:
+    def is_of_its_log(self, closely: bool = False) -> bool:
         """False when the log is no longer the one that was read: put back to an older state, or
-        replaced, under a process that goes on. Looked at whenever its size has changed.
+        replaced, under a process that goes on. Looked at whenever its size has changed; `closely`:
+        or its newest entry, so that one of the same size is noticed, too.
         """
         size = self._reader.size(self.log)
-        if size == self._looked_at:
+        if size == self._looked_at and not (closely and self._newest_hash(size) != self._newest):
             return True
         head, root = self._head
         if size < head or (head and self.root(head) != root):
             return False
-        self._looked_at = size
+        self._looked_at, self._newest = size, self._newest_hash(size)
         return True
+
+    def _newest_hash(self, size: int) -> bytes | None:
+        try:
+            return leaf_hash(self._reader.leaf(self.log, size - 1)) if size else None
+        except (NotFound, StoreCorrupt):
+            return None
 
     def begin_anew(self) -> None:
         """Forget all that was read, and use what is on disk as far as it fits the log."""
@@ -145,6 +155,7 @@ class LogModel:
         self.epoch += 1
         self._books = {}
         self._looked_at = self._reader.size(self.log)
+        self._newest = self._newest_hash(self._looked_at)
         self._use(self._checked(self.folder) if self.folder else Manifest(self.log, self._origin))
 
     def _checked(self, folder: LogFolder) -> Manifest:

@@ -107,7 +107,7 @@ class ReadModel:
                 return 0
             size = self._reader.size(log)
             try:
-                self._mending(model, lambda model: self._ensure(model, size))
+                self._mending(model, lambda model: self._ensure(model, size, True))
             except StoreCorrupt as error:
                 self._say(f"the read model of log {log} ends at {model.stop}: {error}")
             return self._logs[log].stop
@@ -118,8 +118,8 @@ class ReadModel:
             model = self._model(log)
             return 0 if model is None else model.sealed_stop
 
-    def _ensure(self, model: LogModel, size: int) -> None:
-        if not model.is_of_its_log():
+    def _ensure(self, model: LogModel, size: int, closely: bool = False) -> None:
+        if not model.is_of_its_log(closely):
             self._given.pop(model.log, None)
             model.begin_anew()
         # What was given once must be there again, even if its files are gone since.

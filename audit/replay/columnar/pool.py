@@ -104,16 +104,19 @@ class Pool:
 
     def objects(self) -> Objects:
         """All of them as Python objects. Lists and dicts are made anew at each call."""
-        if self._objects is None:
+        objects = self._objects
+        if objects is None:
             made = [leaf.objects() for leaf in self.leaves]
-            self._objects = made[0] if len(made) == 1 else np.concatenate([*made, _no_objects()])
+            objects = made[0] if len(made) == 1 else np.concatenate([*made, _no_objects()])
             if self.kind is Kind.MIXED:
                 self._nested = np.array(
-                    [i for i, v in enumerate(self._objects) if type(v) in (list, dict)], np.intp
+                    [i for i, v in enumerate(objects) if type(v) in (list, dict)], np.intp
                 )
+            # Last: another thread that finds these gives out copies of what can be changed.
+            self._objects = objects
         if self._nested is None or not len(self._nested):
-            return self._objects
-        fresh = self._objects.copy()
+            return objects
+        fresh = objects.copy()
         for index in self._nested.tolist():
             fresh[index] = _decoded(self.values[index].as_py())
         return fresh
@@ -142,6 +145,13 @@ class Pool:
             np.where(named < start, named, named - sizes[longest])
         )
         return out
+
+    def bytes_put_together(self) -> int:
+        """What it takes in memory beside its leaves."""
+        if len(self.leaves) < 2:
+            return 0
+        values = 0 if self._values is None else int(self._values.nbytes)
+        return values + (0 if self._objects is None else self._objects.nbytes)
 
     def merged(self) -> "Pool":
         """The same, put together from three arrays at most."""

@@ -104,7 +104,10 @@ class Kept:
         for column in self.state.columns.values():
             held[id(column.data)] = column.data.nbytes
             held[id(column.state)] = column.state.nbytes
-            for leaf in () if column.pool is None else column.pool.leaves:
+            if column.pool is None:
+                continue
+            held[id(column.pool)] = column.pool.bytes_put_together()
+            for leaf in column.pool.leaves:
                 held[id(leaf)] = leaf.bytes_held()
         return held
 
@@ -196,6 +199,8 @@ class Snapshots:
         not the state of an answer.
         """
         with self._lock:
+            # What is derived from those held is made later, by the answers that begin there.
+            self._let_go()
             near = self._asked(log, entity_type, size) if asked else None
             if near is not None and near.base is not None:
                 spans = self._spans(log, entity_type, near, size)
@@ -320,6 +325,9 @@ class Snapshots:
         for some, most in limits:
             for old in some[: max(0, len(some) - most)]:
                 del self._held[old]
+        self._let_go()
+
+    def _let_go(self) -> None:
         while len(self._held) > 1 and self.bytes_held() > MAX_HELD_BYTES:
             self._held.popitem(last=False)
 

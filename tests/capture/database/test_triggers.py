@@ -267,15 +267,37 @@ def test_hostile_names_are_names(database: Engine, name: str) -> None:
     run(
         database, f"CREATE TABLE {table} ({column} TEXT PRIMARY KEY, {quote('$' + name[:62])} TEXT)"
     )
-    triggers.install(database, [name])
+    triggers.install(database, {name: "thing"})
     run(database, f"INSERT INTO {table} VALUES ('k', 'v')")
     run(database, f"UPDATE {table} SET {quote('$' + name[:62])} = 'w'")
     run(database, f"UPDATE {table} SET {column} = 'l'")
-    same(database, name)
+    same(database, name, entity_type="thing")
     run(database, f"DELETE FROM {table}")
     assert len(rows(database)) == 5
     assert triggers.check(database).findings == ()
     triggers.remove(database)
+
+
+@pytest.mark.parametrize("name", ["Users", "order line", "x" * 129, "_user", "é"])
+def test_a_name_that_no_event_can_have_is_refused_at_once(database: Engine, name: str) -> None:
+    """And not by the relay, row by row, when the changes are made already."""
+    run(database, "CREATE TABLE thing (id INTEGER PRIMARY KEY)")
+    with pytest.raises(InvalidInput, match="no entity type") as refused:
+        triggers.install(database, {"thing": name})
+    assert len(str(refused.value).splitlines()) == 2
+    run(database, 'CREATE TABLE "Users" (id INTEGER PRIMARY KEY)')
+    with pytest.raises(InvalidInput, match="no entity type"):
+        triggers.install(database)
+    triggers.install(database, {"Users": "users"})
+
+
+def test_a_snapshot_has_the_context_of_whoever_takes_it(database: Engine) -> None:
+    run(database, "CREATE TABLE thing (id INTEGER PRIMARY KEY)", "INSERT INTO thing VALUES (1)")
+    with audit.context(actor="ann", request_id="r1"):
+        triggers.install(database)
+    run(database, "INSERT INTO thing VALUES (2)")
+    told = [(row["entity_key"], row["actor"], row["request_id"]) for row in rows(database)]
+    assert told == [("1", "ann", "r1"), ("2", None, None)]
 
 
 def test_the_snapshot_waits_for_writers_and_misses_none(database: Engine) -> None:

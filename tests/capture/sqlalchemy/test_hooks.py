@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
@@ -351,6 +352,33 @@ def test_a_key_that_comes_between_reading_and_changing(engine: sa.Engine) -> Non
         connection.rollback()
         assert connection.scalar(sa.select(ITEM.c.n).where(ITEM.c.id == 50)) == 0
     other.dispose()
+
+
+def test_a_row_that_comes_between_reading_and_an_upsert(engine: sa.Engine) -> None:
+    """It is no new row: the other's has that key, and its event says what it held."""
+    if engine.dialect.name != "postgresql":
+        pytest.skip("SQLite has one writer at a time")
+    other = sa.create_engine(engine.url)
+    install(other)
+    done: list[str] = []
+
+    def come(connection: Any, cursor: Any, sql: str, *_: Any) -> None:
+        if sql.startswith("INSERT INTO item") and not done:
+            done.append(sql)
+            with other.begin() as second:
+                second.execute(ITEM.insert().values(id=50, name="between", n=1))
+
+    sa.event.listen(engine, "before_cursor_execute", come)
+    with engine.begin() as connection:
+        made = upsert(ITEM).values([{"id": 50, "name": "x"}, {"id": 51, "name": "y"}])
+        clause = {"n": ITEM.c.n + 4, "name": made.excluded.name}
+        connection.execute(made.on_conflict_do_update(index_elements=["id"], set_=clause))
+    other.dispose()
+    assert told(engine) == [
+        ("create", "item", "50", {"id": 50, "name": "between", "n": 1}),
+        ("update", "item", "50", {"id": 50, "name": "x", "n": 5}),
+        ("create", "item", "51", {"id": 51, "name": "y", "n": 0}),
+    ]
 
 
 def test_many_threads(engine: sa.Engine) -> None:

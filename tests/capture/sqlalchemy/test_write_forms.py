@@ -83,19 +83,22 @@ def run_trigger_form(app: Application, name: str) -> str:
     return SEEN if not missing else MISSED
 
 
-def measure_continuum(database: str, request: Any, folder: Path) -> Measured:
-    """How many of the changed rows have a new version."""
+def measure_continuum(folders: dict[str, Path], request: Any) -> dict[str, Measured]:
+    """By database: how many of the changed rows have a new version."""
     from sqlalchemy_continuum import make_versioned, remove_versioning
 
     # Its listeners refuse to have the tables filled; those of other classes they leave alone.
-    app = Application(database, request, folder)
+    apps = [Application(database, request, folder) for database, folder in folders.items()]
     make_versioned(user_cls=None)
     try:
         models = make_models(versioned=True)
         configure_mappers()
-        models.Base.metadata.create_all(app.bare)
-        app.m = models
-        return {name: run_continuum(app, name) for name in forms_of(database)}
+        found = {}
+        for app in apps:
+            models.Base.metadata.create_all(app.bare)
+            app.m = models
+            found[app.name] = {name: run_continuum(app, name) for name in forms_of(app.name)}
+        return found
     finally:
         remove_versioning()
 
@@ -123,7 +126,7 @@ def run_continuum(app: Application, name: str) -> str:
             own = table.name.removesuffix("_version")
             columns = [table.c[column] for column in keys[own]]
             for row in connection.execute(table.select().with_only_columns(*columns)):
-                told.add((own, *map(str, row)))
+                told.add((own, *map(_part, row)))
     parts = {(entity, *_parts(key)) for entity, key in truth}
     seen = len(parts & told)
     if seen == len(parts):
@@ -134,7 +137,12 @@ def run_continuum(app: Application, name: str) -> str:
 def _parts(key: str) -> list[str]:
     import json
 
-    return [str(part) for part in json.loads(key)] if key.startswith("[") else [key]
+    return [_part(part) for part in json.loads(key)] if key.startswith("[") else [_part(key)]
+
+
+def _part(part: object) -> str:
+    """A UUID has no dashes in SQLite."""
+    return str(part).replace("-", "")
 
 
 @pytest.fixture(scope="module")
@@ -148,8 +156,8 @@ def measured(
         found.setdefault("raise", {})[database] = measure_hooks(app, "raise")
         found.setdefault("gap", {})[database] = measure_hooks(app, "gap")
         found.setdefault("triggers", {})[database] = measure_triggers(app)
-    folder = tmp_path_factory.mktemp("continuum")
-    found["continuum"] = {"sqlite": measure_continuum("sqlite", request, folder)}
+    folders = {database: tmp_path_factory.mktemp("continuum") for database in DATABASES}
+    found["continuum"] = measure_continuum(folders, request)
     return found
 
 

@@ -268,6 +268,22 @@ def test_a_log_that_was_put_back_is_read_again(
             found.notes.clear()
 
 
+def test_a_log_in_place_of_another_of_the_same_size_is_read(
+    ledger: LedgerInTest, tmp_path: Path
+) -> None:
+    tell(ledger)
+    reader: Any = Restored(ledger)
+    fast = FastReplay(open_read_model(reader, None), MIN_EVENTS)
+    (tmp_path / "other").mkdir()
+    other = LedgerInTest(SqliteBackend(tmp_path / "other"))
+    with other.store:
+        tell(other, 1)
+        assert other.store.size(0) == ledger.store.size(0)
+        for now in (ledger, ledger, other, other, ledger):
+            reader.now = now
+            assert same_answers(reader, fast, "user", now.cut(), None) is not None
+
+
 def test_a_writer_that_is_stopped_is_not_waited_for(
     ledger: LedgerInTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
