@@ -34,7 +34,7 @@ FRAMES = {"joblib", "mlflow", "numpy", "pandas", "pyarrow", "scipy", "sklearn"}
 
 IMPORT_NAME_OF = {
     "confluent-kafka": {"confluent_kafka"},
-    "fastapi": {"fastapi", "starlette"},
+    "fastapi": {"fastapi", "starlette", "anyio"},
     "jinja2": {"jinja2", "markupsafe"},
     "kafka-python": {"kafka"},
     "prometheus-client": {"prometheus_client"},

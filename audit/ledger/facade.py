@@ -80,6 +80,15 @@ class Ledger(MachineLearning, Reconciling, Replaying, Searching, Engines):
         """The columns that fast answers come from; None where they are off. Builds nothing."""
         return None if self._read_model is None else self._read_model.open()
 
+    def share_read_model(self, other: "Ledger") -> None:
+        """Answer from the read model of another one, which has the same ledger open for as long.
+
+        Both may be used at once, on threads of their own; what is in memory is there once.
+        """
+        self._read_model = other._read_model
+        if self._read_model is not None:
+            self._read_model.serve(self.reader)
+
     def tell_of_read_model(self, progress: "Callable[[int, int], object]") -> list[str]:
         """Tell how far it is (done, entries in all) whenever a question builds the read model.
 

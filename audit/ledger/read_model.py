@@ -27,6 +27,10 @@ class LedgerReadModel:
         self._path = FastPath(self.open)
         attach(reader, self._path)
 
+    def serve(self, reader: "Reader") -> None:
+        """Answer for another reader of the same ledger, too; its thread may be another one."""
+        attach(reader, self._path)
+
     def open(self) -> "ReadModel":
         """The read model itself."""
         if self._model is None:

@@ -1,6 +1,6 @@
 """What the ledger answers about its events: one part of `Ledger`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from audit.errors import AuditError
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MAX_ENTRIES_BEHIND = 200_000
 """So much may be missing in a read model that any search asks: a second or two of building."""
+MAX_ENTRIES_BEHIND_IN_HASTE = 70_000
+"""The same where time is limited; more than a read model keeps in memory before it writes."""
 
 
 class Searching:
@@ -43,7 +45,7 @@ class Searching:
         def read_model(self) -> ReadModel | None:
             """See `Ledger.read_model`."""
 
-    def _columns(self, query: "Query") -> "Columns | None":
+    def _columns(self, query: "Query", may_build: bool = True) -> "Columns | None":
         """The read model, where it is worth asking; asking brings it up to the log.
 
         So it is when little is missing in it, or when the other way is to decode all entries; where
@@ -59,7 +61,8 @@ class Searching:
         if sum(state.size for state in states) < FAST_FROM_ENTRIES:
             return None
         behind = sum(max(0, state.size - state.sealed) for state in states)
-        return model if behind <= MAX_ENTRIES_BEHIND or query.costly else None
+        few = behind <= (MAX_ENTRIES_BEHIND if may_build else MAX_ENTRIES_BEHIND_IN_HASTE)
+        return model if few or (may_build and query.costly) else None
 
     def events(
         self,
@@ -98,24 +101,53 @@ class Searching:
         limit: int = 100,
         newest_first: bool = True,
         scan: bool = False,
+        within_s: float | None = None,
     ) -> "Page":
         """At most `limit` records that a query fits, newest first, and the token of what follows.
 
         `after`: the token (`Page.next`) of the page before, given with the same query, point and
-        order: the pages are of one answer, whatever is written in between. Raises InvalidInput for
-        a token that is none or another answer's; LimitExceeded for more than 10,000 records.
+        order: the pages are of one answer, whatever is written in between. `within_s`: seconds of
+        searching after which a page ends before it is full (`Page.stopped`). Raises InvalidInput
+        for a token that is none or another answer's; LimitExceeded for more than 10,000 records.
         """
         from audit.replay.paging import page
 
         cut, now_us = self.cut(as_of), self.now_us()
         return page(
-            self.reader, query, cut, now_us, after, limit, newest_first, self._columns, scan
+            self.reader,
+            query,
+            cut,
+            now_us,
+            after,
+            limit,
+            newest_first,
+            self._columns_within(within_s),
+            scan,
+            within_s,
         )
 
-    def count(self, query: str = "", as_of: AsOf | Cut = None, *, scan: bool = False) -> "Counted":
-        """How many records a query fits, exactly: `number`, of it `by_columns` without a leaf."""
-        from audit.replay.events import count_events
+    def _columns_within(self, within_s: float | None) -> "Callable[[Query], Columns | None]":
+        """Who has little time does not build a read model first, however costly the search is."""
+        if within_s is None:
+            return self._columns
+        return lambda query: self._columns(query, may_build=False)
+
+    def count(
+        self,
+        query: str = "",
+        as_of: AsOf | Cut = None,
+        *,
+        scan: bool = False,
+        within_s: float | None = None,
+    ) -> "Counted":
+        """How many records a query fits, exactly: `number`, of it `by_columns` without a leaf.
+
+        `within_s`: seconds of searching after which it ends, not `complete`.
+        """
+        from audit.replay.events import Within, count_events
         from audit.replay.query import parse_query
 
         parsed = parse_query(query, self.now_us())
-        return count_events(self.reader, parsed, self.cut(as_of), self._columns, scan)
+        within = None if within_s is None else Within(within_s)
+        columns = self._columns_within(within_s)
+        return count_events(self.reader, parsed, self.cut(as_of), columns, scan, within)

@@ -37,6 +37,8 @@ DENSE = 4
 MILESTONE = 4_096
 """Where time is limited, one of so many entries is judged though it lacks the bytes: to see how far
 the search is."""
+LOOKED_AT_LEAST = 1_000
+"""Records that are judged even when the time for a search is over."""
 MAX_TYPES_FOR_KEY = 100
 """Up to so many entity types are asked for a key named without one."""
 
@@ -59,17 +61,22 @@ class Counted(NamedTuple):
 
 
 class Within:
-    """A time that a search may take; it always looks at one record. `last`: what it saw last."""
+    """A time that a search may take, but LOOKED_AT_LEAST records are looked at however long that
+    takes: what small ledgers answer does not hang on the clock. `last`: what it saw last.
+    """
 
     def __init__(self, seconds: float) -> None:
         """It begins now."""
         self._until = time.monotonic() + seconds
+        self._free = LOOKED_AT_LEAST
         self.last: Record | None = None
         self.is_over = False
 
     def __call__(self, record: Record) -> bool:
         """Whether this record is still to be judged."""
-        if self.last is not None and time.monotonic() > self._until:
+        if self._free > 0:
+            self._free -= 1
+        elif time.monotonic() > self._until:
             self.is_over = True
             return False
         self.last = record

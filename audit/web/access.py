@@ -66,7 +66,11 @@ class Access:
 def _emitter(destination: str) -> "Emitter | None":
     from audit.capture.emitter import Emitter
 
-    return Emitter(destination, source=SOURCE)
+    try:
+        return Emitter(destination, source=SOURCE)
+    except AuditError as error:
+        hint = "--access names another place for access events, or says none"
+        raise type(error)(f"{error}\n{hint}") from None
 
 
 def destination_of(options: WebOptions) -> str | None:

@@ -131,7 +131,8 @@ class Screen:
     """One page of the view: `path` is its address, `template` its file in templates/.
 
     `menu`: its name in the menu; None: it is reached from others. `tabular`: it has `.csv` and
-    `.parquet` besides. `shows_data`: looking at it is an access to what was recorded.
+    `.parquet` besides. `is_recorded`: looking at it is an access event; not of a page
+    that looks at itself every second.
     """
 
     path: str
@@ -141,7 +142,7 @@ class Screen:
     parameters: tuple[Parameter, ...] = ()
     menu: str | None = None
     tabular: bool = False
-    shows_data: bool = True
+    is_recorded: bool = True
 
 
 def address(path: str, parameters: Mapping[str, str | None]) -> str:

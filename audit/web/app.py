@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from anyio import to_thread
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,6 +26,8 @@ from audit.web.screens import SCREENS
 from audit.web.verifying import Verifying, add_verifying
 
 FOR_EVER = "public, max-age=31536000, immutable"
+MAX_THREADS = 8
+"""Pages are made on so many threads; more than ledgers, for what needs none."""
 
 
 def application(options: WebOptions) -> Guard:
@@ -38,6 +41,9 @@ def application(options: WebOptions) -> Guard:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        # Each thread that made a page keeps memory of its own: few threads, flat memory.
+        to_thread.current_default_thread_limiter().total_tokens = MAX_THREADS
+        readers.keep_fresh()
         try:
             yield
         finally:
@@ -71,7 +77,7 @@ def application(options: WebOptions) -> Guard:
     return Guard(inner, hosts, doorkeeper, Rate(options.requests_per_minute, time.monotonic))
 
 
-def _static(request: Request, name: str) -> Response:
+async def _static(request: Request, name: str) -> Response:
     data = static_file(name)
     if data is None:
         return Response("there is no such file\n", 404, media_type="text/plain")
@@ -80,5 +86,5 @@ def _static(request: Request, name: str) -> Response:
     return Response(data, media_type=media_type, headers={"cache-control": kept})
 
 
-def _healthy() -> Any:
+async def _healthy() -> Any:
     return Response("ok\n", media_type="text/plain")

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ def json_text(data: Any) -> bytes:
     return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
-def csv_stream(table: Table) -> Iterator[bytes]:
+def csv_stream(table: Table) -> Generator[bytes, None, None]:
     """RFC 4180 with plain line feeds. A text that a spreadsheet would run gets a ' in front."""
     yield _csv([table.columns])
     rows = iter(table.rows)
@@ -59,7 +59,7 @@ def _csv_cell(value: Any) -> str:
     return plain_text(value)
 
 
-def parquet_stream(table: Table) -> Iterator[bytes]:
+def parquet_stream(table: Table) -> Generator[bytes, None, None]:
     """Parquet, written and given out piece by piece. Of rows without a type: text columns."""
     import pyarrow as pa
     import pyarrow.parquet as pq

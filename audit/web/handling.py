@@ -1,7 +1,7 @@
 """From a request to a screen's answer, and from the answer to the form that was asked for."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from difflib import get_close_matches
 from typing import Any
@@ -10,32 +10,27 @@ from uuid import uuid4
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from audit.errors import AuditError, InvalidInput, NotFound, Unavailable, Unproven
 from audit.ledger import Ledger
 from audit.replay.points import Cut
 from audit.web.access import Access
-from audit.web.answer import AS_OF, PIN, Answer, Asked, Parameter, Screen, Table
-from audit.web.forms import (
-    CSV,
-    HTML,
-    JSON,
-    MEDIA_TYPES,
-    PARQUET,
-    csv_stream,
-    json_text,
-    parquet_stream,
-)
+from audit.web.answer import AS_OF, PIN, Answer, Asked, Parameter, Screen
+from audit.web.forms import CSV, HTML, JSON, MEDIA_TYPES, PARQUET, json_text
 from audit.web.guard.asgi import visitor_of
 from audit.web.options import WebOptions
 from audit.web.pinned import pinned
 from audit.web.readers import Readers
 from audit.web.render import page, plain_page
+from audit.web.streaming import TableResponse
 from audit.web.verifying import Verifying
 
 MAX_PARAMETER_CHARS = 16_384
 """Longest value of one parameter."""
+
+RETRY = {"retry-after": "5"}
+"""Headers of 503."""
 
 _log = logging.getLogger("audit.web")
 
@@ -95,15 +90,16 @@ class Handling:
         visitor = visitor_of(request.scope)
         who = visitor.name if visitor is not None else ""
         with ExitStack() as held:
-            ledger = held.enter_context(self._readers.lent())
+            wants_table = form in (CSV, PARQUET)
+            lent = self._readers.lent_for_stream if wants_table else self._readers.lent
+            ledger = held.enter_context(lent())
             cut = _cut(ledger, parameters)
             policy = ledger.policy_file(self._options.policy)
-            wants_table = form in (CSV, PARQUET)
             asked = Asked(
                 ledger, policy, cut, screen.path, parameters, wants_table, self._verification
             )
             answer = screen.answer(asked)
-            if screen.shows_data:
+            if screen.is_recorded:
                 self._access.note(who, screen.path + form, asked)
             if not wants_table:
                 body = (
@@ -114,13 +110,9 @@ class Handling:
                 return Response(body, media_type=MEDIA_TYPES.get(form, "text/html"))
             if answer.table is None:
                 raise InvalidInput("there is no table in this answer")
+            name = f"{_file_name(answer)}{form}"
             # The stream goes on after this function: the ledger stays lent until its end.
-            stream = _to_the_end(answer.table, form, held.pop_all())
-        return StreamingResponse(
-            stream,
-            media_type=MEDIA_TYPES[form],
-            headers={"content-disposition": f'attachment; filename="{_file_name(answer)}{form}"'},
-        )
+            return TableResponse(answer.table, form, name, held.pop_all())
 
     def failed(self, request: Request, error: Exception) -> Response:
         """An error as a page or JSON, whichever was asked for."""
@@ -137,11 +129,12 @@ class Handling:
         return self._error_in_form(request, status, "NotFound" if status == 404 else "", words)
 
     def _error_in_form(self, request: Request, status: int, kind: str, words: str) -> Response:
+        headers = RETRY if status == 503 else None
         if request.url.path.endswith((JSON, CSV, PARQUET)):
             body: Any = json_text({"error": {"kind": kind, "message": words}})
-            return Response(body, status, media_type=MEDIA_TYPES[JSON])
+            return Response(body, status, headers, MEDIA_TYPES[JSON])
         body = plain_page("error.html", status=status, words=words, menu=self._menu)
-        return Response(body, status, media_type="text/html")
+        return Response(body, status, headers, "text/html")
 
 
 def _status(error: Exception) -> int | None:
@@ -184,11 +177,6 @@ def _taken(screen: Screen) -> tuple[Parameter, ...]:
 def _cut(ledger: Ledger, parameters: Mapping[str, str]) -> Cut:
     pin = parameters.get("pin")
     return pinned(ledger.reader, pin) if pin else ledger.cut(parameters.get("as_of") or None)
-
-
-def _to_the_end(table: Table, form: str, held: ExitStack) -> Iterator[bytes]:
-    with held:
-        yield from csv_stream(table) if form == CSV else parquet_stream(table)
 
 
 def _file_name(answer: Answer) -> str:

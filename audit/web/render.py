@@ -39,6 +39,7 @@ def environment() -> Environment:
         address=address,
         static=static_address,
         version=__version__,
+        fits_form=shown.fits_form,
         link_of=links.of_ref,
         link_of_entry=links.of_entry,
     )

@@ -73,3 +73,8 @@ def command_line(words: tuple[str, ...]) -> str:
     from shlex import join
 
     return join(words)
+
+
+def fits_form(value: str) -> bool:
+    """Whether a form gives a hidden value back as it is: line ends become others, NUL is lost."""
+    return not set(value) & set("\r\n\0")

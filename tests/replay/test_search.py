@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from audit.errors import StoreCorrupt
 from audit.replay.columnar.search import matching
-from audit.replay.events import count_events, events
+from audit.replay.events import Counted, count_events, events
 from audit.replay.query import OPTIONAL, SORTS, parse_query
 from audit.replay.rows import UNAVAILABLE
 from tests.backends import SqliteBackend, new_backend
@@ -143,7 +143,7 @@ def test_the_columns_find_what_the_plain_path_finds(
     assert marked == plain
     assert quick == plain
     assert count_events(filled.store, query, cut, lambda _: columns).number == len(plain)
-    assert count_events(filled.store, query, cut, scan=True) == (len(plain), 0)
+    assert count_events(filled.store, query, cut, scan=True) == Counted(len(plain), 0)
 
 
 @pytest.mark.parametrize("newest_first", [False, True])
@@ -223,9 +223,9 @@ def test_a_count_reads_no_leaves_where_the_columns_are_sure(rare: LedgerInTest) 
     columns = ColumnsMade(rare.store)
     for text, number in (("actor:alice", 30), ("field:rare", 10), ("-has:actor", 0)):
         query = parse_query(text, 0)
-        assert count_events(reader, query, rare.cut(), lambda _: columns) == (number, number)
+        assert count_events(reader, query, rare.cut(), lambda _: columns) == Counted(number, number)
     assert reader.leaves_read == 0
-    assert count_events(reader, query, rare.cut(), lambda _: columns, scan=True) == (0, 0)
+    assert count_events(reader, query, rare.cut(), lambda _: columns, scan=True) == Counted(0, 0)
     assert reader.leaves_read > 3_000
 
 

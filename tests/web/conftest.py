@@ -159,7 +159,9 @@ def _copied(original: Path, factory: pytest.TempPathFactory) -> Iterator[Web]:
 
 
 def _serve(folder: Path, options: dict[str, Any]) -> tuple[Web, uvicorn.Server, threading.Thread]:
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.bind(("127.0.0.1", 0))
+    listening.listen()
     given = {"store": f"sqlite:///{folder / 'audit.db'}", "requests_per_minute": 1_000_000}
     made = application(WebOptions(**{**given, **options}))
     config = uvicorn.Config(made, log_level="error", proxy_headers=False, server_header=False)

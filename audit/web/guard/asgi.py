@@ -26,6 +26,8 @@ MAX_BODY_BYTES = 4_096
 MAX_AT_ONCE = 64
 """Requests answered at once; more wait for QUEUE_SECONDS."""
 QUEUE_SECONDS = 20.0
+SEND_SECONDS = 60.0
+"""Who takes no piece of an answer for so long has gone away: a ledger must not wait for him."""
 
 LOGIN = "/login"
 OPEN_TO_ALL = (LOGIN, "/static/", "/healthz")
@@ -164,7 +166,7 @@ def _with_headers(send: Send) -> Send:
             names = {bytes(name).lower() for name, _ in held}
             held += [one for one in (*SECURITY_HEADERS, NOT_KEPT) if one[0] not in names]
             message = {**message, "headers": held}
-        await send(message)
+        await asyncio.wait_for(send(message), SEND_SECONDS)
 
     return send_safely
 

@@ -1,7 +1,6 @@
 """A dataset as it was: any point, either axis, some columns, rows that conditions fit."""
 
 import json
-from itertools import islice
 from typing import Any
 
 from audit.event.values import fields_to_json
@@ -47,7 +46,7 @@ def _answer(asked: Asked) -> Answer:
 def _page(asked: Asked, name: str, found: DatasetAnswer, shown: list[tuple[str, str]]) -> Answer:
     limit = asked.number("limit", DEFAULT_ROWS, MAX_ROWS)
     skip = asked.number("skip", 0, MAX_SKIP) if asked.text("skip") else 0
-    rows = list(islice(found.dataset.rows(), skip, skip + limit + 1))
+    rows = list(found.dataset.rows_between(skip, skip + limit + 1))
     more = len(rows) > limit
     data = {
         "dataset": name,
@@ -132,7 +131,6 @@ DATASETS = Screen(
     about="The names of the datasets.",
     answer=_list,
     menu="Datasets",
-    shows_data=False,
 )
 DATASET = Screen(
     path="/dataset",

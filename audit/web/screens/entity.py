@@ -62,7 +62,11 @@ def _row(ledger: Ledger, ref: Ref, cut: Cut, valid_at: str | None) -> tuple[Row 
     if not ref.is_row:
         return None, None
     try:
-        return ledger.replay_row(ref, cut, valid_at), ledger.blame(ref, cut, valid_at)
+        blamed = ledger.blame(ref, cut, valid_at)
+        if blamed.fields:
+            # Who is blamed for a field is told with its value: that is the row.
+            return {one.field: one.value for one in blamed.fields}, blamed
+        return ledger.replay_row(ref, cut, valid_at), blamed
     except NotFound:
         if not ledger.history(ref):
             raise

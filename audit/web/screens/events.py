@@ -4,12 +4,14 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
+from time import monotonic
 from typing import Any
 
 from audit.errors import InvalidInput
 from audit.ledger import Ledger
 from audit.ledger.said import kind, summary, what
 from audit.log.record import Record
+from audit.replay.events import Counted
 from audit.web.answer import Answer, Asked, Parameter, Screen, Table
 from audit.web.pinned import pin_text, pinned
 from audit.web.query_text import term
@@ -23,6 +25,12 @@ COUNTED_EVENTS = 500
 FACET_VALUES = 8
 MAX_NEW = 200
 """Events that the live tail is told of at once."""
+MAX_BEHIND = 5_000
+"""Entries that the live tail looks through; whoever is further behind looks at the page again."""
+SEARCH_SECONDS = 0.1
+"""So long a page is searched for. What was found by then is shown, and the next page goes on."""
+COUNT_SECONDS = 0.03
+"""So long it is counted; and so long values for facets are gathered."""
 
 _COLUMNS = (
     *("log", "index", "recorded_time", "event_id", "type", "source", "entity_type", "entity_key"),
@@ -39,19 +47,30 @@ def _answer(asked: Asked) -> Answer:
     if asked.text("since"):
         return _new(asked, query)
     limit = asked.number("limit", DEFAULT_EVENTS, MAX_EVENTS)
-    page = asked.ledger.page(query, asked.cut, after=asked.text("after"), limit=limit)
+    after = asked.text("after")
+    begun = monotonic()
+    page = asked.ledger.page(query, asked.cut, after=after, limit=limit, within_s=SEARCH_SECONDS)
+    # A search that takes long is not made once more to have more to count facets among.
+    more = page.next is not None and monotonic() - begun < COUNT_SECONDS
+    if page.next is None and after is None:
+        counted = Counted(len(page.records), 0)
+    else:
+        counted = asked.ledger.count(query, asked.cut, within_s=COUNT_SECONDS)
     data = {
         "query": query,
         "events": [asked.ledger.event_json(one) for one in page.records],
         "next": page.next,
-        "count": asked.ledger.count(query, asked.cut).number,
+        "stopped": page.stopped,
+        "count": max(counted.number, len(page.records)),
+        "count_complete": counted.complete,
         "pin": asked.permalink,
     }
     view = {
         "rows": [_shown(asked.ledger, one) for one in page.records],
         "older": None if page.next is None else asked.here(after=page.next),
         "first": asked.text("after") is None,
-        "facets": _facets(asked, query, page.records, page.next is not None),
+        "facet_events": COUNTED_EVENTS,
+        "facets": _facets(asked, query, page.records, more),
         "since": pin_text(asked.cut),
         "live": asked.text("after") is None and not asked.point,
     }
@@ -67,22 +86,28 @@ def _at(asked: Asked) -> tuple[str, ...]:
 def _new(asked: Asked, query: str) -> Answer:
     """What came after some sizes, oldest first: what the live tail asks."""
     before = pinned(asked.ledger.reader, asked.needed("since"))
-    found = asked.ledger.events(query, asked.cut, since=before.sizes, scan=True)
-    records = list(islice(found, MAX_NEW + 1))
+    behind = sum(max(0, size - before.size(log)) for log, size in asked.cut.sizes.items())
+    records: list[Record] = []
+    if behind <= MAX_BEHIND:
+        found = asked.ledger.events(query, asked.cut, since=before.sizes, scan=True)
+        records = list(islice(found, MAX_NEW + 1))
     rows = [_harmless(_shown(asked.ledger, one)) for one in records[:MAX_NEW]]
     data = {
         "query": query,
         "events": [asked.ledger.event_json(one) for one in records[:MAX_NEW]],
         "rows": rows,
-        "more": len(records) > MAX_NEW,
+        "more": len(records) > MAX_NEW or behind > MAX_BEHIND,
         "since": pin_text(asked.cut),
     }
     view: dict[str, Any] = {
         "older": None,
         "first": True,
         "facets": [],
+        "facet_events": COUNTED_EVENTS,
         "live": False,
         "count": len(rows),
+        "count_complete": True,
+        "stopped": False,
     }
     return Answer("New events", {**data, "next": None}, view)
 
@@ -112,7 +137,9 @@ def _facets(
     """Qualifier -> (value, how often, address of the narrower query), the most frequent first."""
     counted = records
     if more and len(records) < COUNTED_EVENTS:
-        counted = asked.ledger.page(query, asked.cut, limit=COUNTED_EVENTS).records
+        counted = asked.ledger.page(
+            query, asked.cut, limit=COUNTED_EVENTS, within_s=COUNT_SECONDS
+        ).records
     facets = []
     for name, values in (
         ("type", (kind(one) for one in counted)),

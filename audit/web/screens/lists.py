@@ -10,8 +10,9 @@ from audit.replay.books import Books
 from audit.web.answer import Answer, Asked, Parameter, Screen, Table
 
 DEFAULT_ROWS = 50
-MAX_ROWS = 1_000
 MAX_SKIP = 1_000_000
+SEARCH_SECONDS = 0.1
+"""So long a page is searched for. What was found by then is shown, and the next page goes on."""
 _PREDICTIONS = "type:prediction"
 _MODELS = "type:model.version"
 _CSV = (
@@ -26,10 +27,16 @@ def _predictions(asked: Asked) -> Answer:
     if asked.wants_table:
         everything = asked.ledger.predictions(asked.text("q") or "", asked.cut)
         return Answer("Predictions", {}, {}, table=Table(_CSV, map(_cells, everything)))
-    page = asked.ledger.page(query, asked.cut, after=asked.text("after"), limit=DEFAULT_ROWS)
+    page = asked.ledger.page(
+        query, asked.cut, after=asked.text("after"), limit=DEFAULT_ROWS, within_s=SEARCH_SECONDS
+    )
     books = Books(asked.ledger.reader, asked.cut)
     found = [read_prediction(books, one) for one in page.records if _is_prediction(one)]
-    data = {"predictions": [one.to_json() for one in found], "next": page.next}
+    data = {
+        "predictions": [one.to_json() for one in found],
+        "next": page.next,
+        "stopped": page.stopped,
+    }
     view = {
         "rows": [(one, output_text(one)) for one in found],
         "older": None if page.next is None else asked.here(after=page.next),
@@ -84,7 +91,9 @@ def _runs(asked: Asked) -> Answer:
 
 
 def _models(asked: Asked) -> Answer:
-    page = asked.ledger.page(_MODELS, asked.cut, after=asked.text("after"), limit=DEFAULT_ROWS)
+    page = asked.ledger.page(
+        _MODELS, asked.cut, after=asked.text("after"), limit=DEFAULT_ROWS, within_s=SEARCH_SECONDS
+    )
     found = [
         (one, f"model/{one.event.entity_key}")
         for one in page.records
@@ -93,6 +102,7 @@ def _models(asked: Asked) -> Answer:
     data = {
         "models": [{"ref": ref, "log": one.log, "index": one.index} for one, ref in found],
         "next": page.next,
+        "stopped": page.stopped,
     }
     older = None if page.next is None else asked.here(after=page.next)
     return Answer("Models", data, {"rows": found, "older": older}, ("audit", "log", _MODELS))

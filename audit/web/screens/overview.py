@@ -58,5 +58,4 @@ OVERVIEW = Screen(
     about="Health of each log: size, newest entry, checkpoint, quarantine, conflicts, rate.",
     answer=_answer,
     menu="Overview",
-    shows_data=False,
 )

@@ -28,5 +28,5 @@ VERIFICATION = Screen(
     about="The newest run of a verification of all entries: how far it is, or what it found.",
     answer=_answer,
     menu="Verify",
-    shows_data=False,
+    is_recorded=False,
 )
