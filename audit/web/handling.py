@@ -61,7 +61,7 @@ class Handling:
         for screen in self._screens:
             forms = (HTML, JSON, CSV, PARQUET) if screen.tabular else (HTML, JSON)
             for form in forms:
-                path = screen.path + form if screen.path != "/" or not form else "/index" + form
+                path = _address(screen, form)
                 app.add_api_route(
                     path,
                     self._handler(screen, form),
@@ -100,7 +100,7 @@ class Handling:
             )
             answer = screen.answer(asked)
             if screen.is_recorded:
-                self._access.note(who, screen.path + form, asked)
+                self._access.note(who, _address(screen, form), asked)
             if not wants_table:
                 body = (
                     json_text(answer.data).decode()
@@ -135,6 +135,11 @@ class Handling:
             return Response(body, status, headers, MEDIA_TYPES[JSON])
         body = plain_page("error.html", status=status, words=words, menu=self._menu)
         return Response(body, status, headers, "text/html")
+
+
+def _address(screen: Screen, form: str) -> str:
+    """Where a form of a screen is."""
+    return "/index" + form if screen.path == "/" and form else screen.path + form
 
 
 def _status(error: Exception) -> int | None:

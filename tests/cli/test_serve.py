@@ -101,8 +101,14 @@ def test_what_cannot_be_served_is_said_in_a_line(start: Start, folder: Path) -> 
     assert not (folder / "none.db").exists()
 
 
-def test_a_store_on_a_server(start: Start, postgres_server: PostgresServer) -> None:
+def test_a_store_on_a_server(
+    start: Start,
+    postgres_server: PostgresServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """PostgreSQL, looked at by a connection that cannot write; its password is not shown."""
+    monkeypatch.chdir(tmp_path)  # where the key of a ledger on a server is made
     store = postgres_server.new_database()
     run("emit", "create", "user", "1", '{"name": "a"}', "--store", store)
     process = start("--port", "0", "--access", "none", store=store)
