@@ -3,6 +3,7 @@
 import math
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 import pandas as pd
@@ -85,6 +86,9 @@ class Columns:
 
     def arrow(self) -> Any:
         return build_table(self._found.rows(), self._found.columns)
+
+    def rows_between(self, first: int, end: int) -> Any:
+        return islice(self._found.rows(), first, end)
 
 
 @pytest.mark.parametrize(

@@ -176,9 +176,12 @@ def _stop(server: uvicorn.Server, thread: threading.Thread) -> None:
     thread.join(ANSWER_SECONDS)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """One Chromium for all tests of a worker; skips where there is none."""
+    """One Chromium for the tests of a file; skips where there is none.
+
+    Playwright's event loop runs as long as it does: no other file may find it in its thread.
+    """
     yield from chromium()
 
 
