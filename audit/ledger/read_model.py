@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from audit.ledger.open import BUNDLE_SCHEME, store_file
@@ -22,6 +23,7 @@ class LedgerReadModel:
         self._mode = mode
         self._folder = folder
         self._model: ReadModel | None = None
+        self._lock = Lock()
         self.progress: Progress | None = None
         """Told how far a building is that a question sets off; to be set before the first."""
         self._path = FastPath(self.open)
@@ -32,12 +34,13 @@ class LedgerReadModel:
         attach(reader, self._path)
 
     def open(self) -> "ReadModel":
-        """The read model itself."""
-        if self._model is None:
-            from audit.replay.columnar.model import open_read_model
+        """The read model itself; one, whichever threads ask first."""
+        with self._lock:
+            if self._model is None:
+                from audit.replay.columnar.model import open_read_model
 
-            self._model = open_read_model(self._reader, self._folder, self.progress, self._mode)
-        return self._model
+                self._model = open_read_model(self._reader, self._folder, self.progress, self._mode)
+            return self._model
 
     @property
     def notes(self) -> list[str]:

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection
 from audit.errors import StoreCorrupt
 from audit.store import postgresql_guards, postgresql_indexes, postgresql_soundness, tables
 from audit.store.postgresql import driver_of, quoted
+from audit.store.seam import fetched
 
 _LOCK_CLASS = 0x41554454
 """First half of the advisory lock's key; the second stands for the schema."""
@@ -141,9 +142,7 @@ class PostgresqlDatabase:
             f'SELECT source, event_id, "index" FROM {quoted(self.schema)}.entries '
             "WHERE event_id = ANY(%b) AND log + 0 = %b"
         )
-        cursor = connection.exec_driver_sql(query, (list(ids), log)).cursor
-        if cursor is not None:
-            yield from cursor.fetchall()
+        yield from fetched(connection.exec_driver_sql(query, (list(ids), log)))
 
     def hold_still(self, connection: Connection) -> None:
         """See `Database.hold_still`."""

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+from sqlalchemy import CursorResult
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from audit.errors import (
@@ -52,6 +54,20 @@ _BY_SQLSTATE: dict[str, tuple[type[AuditError], str]] = {
 }
 """What PostgreSQL's SQLSTATE codes mean: the code, else its class."""
 _OTHER = (StoreCorrupt, "{address} cannot be read: {reason}")
+
+
+def fetched(result: CursorResult[Any]) -> list[tuple[Any, ...]]:
+    """All rows of a result as the driver's tuples; SQLAlchemy's rows would cost as much again.
+
+    What the driver raises is wrapped as SQLAlchemy wraps what a statement raises: a damaged file
+    may be found out only now.
+    """
+    cursor = result.cursor
+    driver: Any = result.dialect.loaded_dbapi
+    try:
+        return [] if cursor is None else list(cursor.fetchall())
+    except driver.Error as error:
+        raise DBAPIError.instance(None, None, error, driver.Error) from error
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from audit.store.contract import (
     StoredEntry,
 )
 from audit.store.database import Database
-from audit.store.seam import byte_column, storable, translate
+from audit.store.seam import byte_column, fetched, storable, translate
 from audit.store.soundness import defects, refuse
 from audit.store.sql_tiles import MIN_INDEX, SqlTiles
 from audit.store.statements import OWN, POSITION, Statements
@@ -119,9 +119,7 @@ class SqlReader(SqlTiles):
                 .limit(BLOCK_ROWS)
             )
             with translate(self.address), self._connected() as connection:
-                # The driver's tuples as they are: SQLAlchemy's rows would cost as much again.
-                cursor = connection.execute(query).cursor
-                block = [] if cursor is None else cursor.fetchall()
+                block = fetched(connection.execute(query))
             if block:
                 yield block
             if len(block) < BLOCK_ROWS:

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection
 
 from audit.errors import StoreCorrupt
 from audit.store import guards, soundness, tables
+from audit.store.seam import fetched
 
 MAX_IDS = 500
 """Ids in one query; SQLite allows 32,766 parameters, more of them make no query faster."""
@@ -77,9 +78,7 @@ class SqliteDatabase:
             part = ids[at : at + MAX_IDS]
             full = len(part) == MAX_IDS
             query = _FIND_FULL if full else f"{_FIND}({', '.join('?' * len(part))})"
-            cursor = connection.exec_driver_sql(query, (log, *part)).cursor
-            if cursor is not None:
-                yield from cursor.fetchall()
+            yield from fetched(connection.exec_driver_sql(query, (log, *part)))
 
     def hold_still(self, connection: Connection) -> None:
         """See `Database.hold_still`: in WAL mode every transaction reads one state of the file."""
@@ -98,8 +97,7 @@ class SqliteDatabase:
     ) -> Sequence[tuple[int, bytes]]:
         """See `Database.leaves_at`."""
         query = f'{_LEAVES}({", ".join("?" * len(indexes))}) ORDER BY "index"'
-        cursor = connection.exec_driver_sql(query, (log, *indexes)).cursor
-        return [] if cursor is None else cursor.fetchall()
+        return fetched(connection.exec_driver_sql(query, (log, *indexes)))
 
     def beside_key(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
         """See `Database.beside_key`: SQLite takes the index with more of its columns bound."""

@@ -21,11 +21,10 @@ from sqlalchemy import (
     select,
     union_all,
 )
-from sqlalchemy.exc import DBAPIError
 
 from audit.store import tables
 from audit.store.database import Database
-from audit.store.seam import translate
+from audit.store.seam import fetched, translate
 
 _entries = tables.entries.c
 _checkpoints = tables.checkpoints.c
@@ -266,15 +265,7 @@ class Statements:
 
     def _run(self, text: str, given: Any) -> list[tuple[Any, ...]]:
         with self.connected() as connection:
-            # The driver's tuples as they are: SQLAlchemy's rows would cost as much again.
-            cursor = connection.exec_driver_sql(text, given).cursor
-            driver: Any = connection.dialect.loaded_dbapi
-            try:
-                return [] if cursor is None else list(cursor.fetchall())
-            except driver.Error as error:
-                # As SQLAlchemy wraps what the statement itself raises: a damaged file may be found
-                # out only now.
-                raise DBAPIError.instance(text, None, error, driver.Error) from error
+            return fetched(connection.exec_driver_sql(text, given))
 
     def _make(self, name: str) -> _Made:
         options = self._engine.get_execution_options()
