@@ -1,6 +1,5 @@
 """`audit capture debezium`: take Debezium's change events from Kafka into the ledger."""
 
-import signal
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -8,6 +7,7 @@ import click
 from audit.cli.options import json_option, session_argument, store_option
 from audit.cli.output import write, write_json
 from audit.cli.session import Session, bus_of
+from audit.cli.until_told import run_until_told
 
 if TYPE_CHECKING:
     from audit.capture.debezium.capture import DebeziumCapture
@@ -71,20 +71,8 @@ def debezium(
     told = {name: value for name, value in given.items() if value is not None}
     settings = Settings(to or bus_of(store), entities=entities, emitter={"key": key_file}, **told)
     running = DebeziumCapture(topics, settings)
-    _run(running, once)
+    run_until_told(running, once)
     session.exit_code = _show(running, as_json)
-
-
-def _run(running: "DebeziumCapture", once: bool) -> None:
-    def end(*_: object) -> None:
-        running.stop()
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        running.run(once)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _show(running: "DebeziumCapture", as_json: bool) -> int:

@@ -2,23 +2,24 @@
 
 import csv
 import io
-import json
 from typing import TYPE_CHECKING, Any
 
 from audit.ledger.harmless import harmless
-from audit.ledger.said import kind, place, summary, what, when
+from audit.ledger.said import (
+    EVENT_COLUMNS,
+    json_cell,
+    kind,
+    place,
+    summary,
+    what,
+    when,
+)
 
 if TYPE_CHECKING:
     from audit.ledger import Ledger
     from audit.log.record import Record
 
 COLUMNS = ("ENTRY", "RECORDED", "TYPE", "WHAT", "ACTOR", "SAYS")
-
-_CSV_COLUMNS = (
-    *("log", "index", "recorded_time", "event_id", "type", "source", "entity_type", "entity_key"),
-    *("valid_time", "actor", "reason", "transaction_id", "supersedes"),
-    *("image", "before", "after", "data"),
-)
 
 
 def table_row(ledger: "Ledger", record: "Record") -> tuple[str, ...]:
@@ -54,16 +55,10 @@ def _csv(cells: "tuple[Any, ...]") -> str:
     return text.getvalue()
 
 
-CSV_HEADER = _csv(_CSV_COLUMNS)
+CSV_HEADER = _csv(EVENT_COLUMNS)
 
 
 def csv_line(ledger: "Ledger", record: "Record") -> str:
     """One line of CSV (RFC 4180 with plain line feeds); row images and data are JSON in a cell."""
     said = ledger.event_json(record)
-    return _csv(tuple(_cell(said.get(name)) for name in _CSV_COLUMNS))
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    return value
+    return _csv(tuple(json_cell(said.get(name)) for name in EVENT_COLUMNS))

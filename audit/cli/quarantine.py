@@ -16,10 +16,12 @@ from audit.cli.options import (
 from audit.cli.outcome import FINDINGS
 from audit.cli.output import write, write_block, write_json, write_json_array, write_table
 from audit.cli.session import Session, note
+from audit.ledger.harmless import hex_dump
 from audit.ledger.said import when
 
 if TYPE_CHECKING:
     from audit.ledger import Ledger
+    from audit.ledger.retry import RetriedEntries
     from audit.log.record import Record
 
 COLUMNS = ("ENTRY", "RECORDED", "BYTES", "RETRIED AS", "REASON")
@@ -45,39 +47,29 @@ def list_(session: Session, as_of: str | None, store: str, as_json: bool) -> Non
     """All quarantined entries, oldest first."""
     ledger = session.ledger(store)
     found = ledger.events("kind:quarantined", as_of)
-    retried = _Retried(ledger)
+    retried = _retried(ledger)
     if as_json:
         write_json_array(_json(ledger, record, retried) for record in found)
     else:
         write_table(COLUMNS, _rows(ledger, found, retried), right=(0, 2, 3))
 
 
-class _Retried:
-    """Which entries were retried, read once for each log."""
+def _retried(ledger: "Ledger") -> "RetriedEntries":
+    from audit.ledger.retry import RetriedEntries
 
-    def __init__(self, ledger: "Ledger") -> None:
-        self._ledger = ledger
-        self._logs: dict[int, dict[int, int]] = {}
-
-    def of(self, record: "Record") -> int | None:
-        """Index of the event that the entry was retried as."""
-        if record.log not in self._logs:
-            from audit.ledger.retry import retried_as
-
-            self._logs[record.log] = retried_as(self._ledger.reader, record.log)
-        return self._logs[record.log].get(record.index)
+    return RetriedEntries(ledger.reader)
 
 
 def _place(ledger: "Ledger", log: int, index: int) -> str:
     return str(index) if ledger.single else f"{log}/{index}"
 
 
-def _json(ledger: "Ledger", record: "Record", retried: _Retried) -> dict[str, Any]:
+def _json(ledger: "Ledger", record: "Record", retried: "RetriedEntries") -> dict[str, Any]:
     return {**ledger.event_json(record), "retried_as": retried.of(record)}
 
 
 def _rows(
-    ledger: "Ledger", records: "Iterator[Record]", retried: _Retried
+    ledger: "Ledger", records: "Iterator[Record]", retried: "RetriedEntries"
 ) -> Iterator[tuple[str, ...]]:
     for record in records:
         event_index = retried.of(record)
@@ -101,7 +93,7 @@ def show(session: Session, position: str, store: str, as_json: bool) -> None:
     record = ledger.entry(position)
     if record.event is not None:
         raise click.UsageError(f"entry {record.log}/{record.index} is not quarantined")
-    retried = _Retried(ledger)
+    retried = _retried(ledger)
     if as_json:
         write_json(_json(ledger, record, retried))
         return
@@ -130,12 +122,10 @@ def _source(record: "Record") -> str:
 
 
 def _dump(data: bytes) -> Iterator[str]:
-    """Offset, hex and printable ASCII, for the first lines."""
-    for at in range(0, min(len(data), BYTES_A_LINE * MAX_LINES_SHOWN), BYTES_A_LINE):
-        part = data[at : at + BYTES_A_LINE]
-        text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in part)
-        yield f"{at:6d}  {part.hex(' ', 4):<{BYTES_A_LINE * 2 + BYTES_A_LINE // 4}} {text}"
-    if len(data) > BYTES_A_LINE * MAX_LINES_SHOWN:
+    """The first lines of a dump."""
+    most = BYTES_A_LINE * MAX_LINES_SHOWN
+    yield from hex_dump(data[:most], BYTES_A_LINE)
+    if len(data) > most:
         yield "        (the rest is in --json)"
 
 
@@ -179,7 +169,7 @@ def retry(
 
     ledger = session.ledger(store)
     trusted = ledger.policy_file(policy)
-    retried = _Retried(ledger)
+    retried = _retried(ledger)
     found: Iterator[Record] = (
         (record for record in ledger.events("kind:quarantined") if retried.of(record) is None)
         if every

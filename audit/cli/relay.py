@@ -1,6 +1,5 @@
 """`audit relay`: bring what waits in an application's outbox into the ledger, or to Kafka."""
 
-import signal
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -8,6 +7,7 @@ import click
 from audit.cli.options import json_option, session_argument, store_option
 from audit.cli.output import counted, write, write_json, write_table
 from audit.cli.session import Session, bus_of, note
+from audit.cli.until_told import run_until_told
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -88,7 +88,7 @@ def relay(
 
                 port = serve(running, metrics_port, metrics_host)
                 note(f"metrics at http://{metrics_host}:{port}/metrics")
-            _run(running, once)
+            run_until_told(running, once)
             session.exit_code = _show_done(running, as_json)
     finally:
         engine.dispose()
@@ -101,18 +101,6 @@ def _relay(engine: "Engine", bus: str, schema: str | None, given: dict[str, Any]
     look_up = given.pop("look_up")
     told = {name: value for name, value in given.items() if value is not None}
     return Relay(engine, Settings(bus, schema=schema, store=look_up, emitter=emitter, **told))
-
-
-def _run(running: "Relay", once: bool) -> None:
-    def end(*_: object) -> None:
-        running.stop()
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        running.run(once)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _show_done(running: "Relay", as_json: bool) -> int:

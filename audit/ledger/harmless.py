@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterator
 
 _DANGEROUS = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # C0 and C1 control characters, ESC and CSI among them
@@ -32,6 +33,14 @@ def _spelled(match: re.Match[str]) -> str:
 def _json_spelled(match: re.Match[str]) -> str:
     # JSON itself escapes everything below U+0020 inside strings; a line feed is layout.
     return "\n" if match[0] == "\n" else f"\\u{ord(match[0]):04x}"
+
+
+def hex_dump(data: bytes, bytes_a_line: int) -> Iterator[str]:
+    """Lines of offset, hex and printable ASCII."""
+    for at in range(0, len(data), bytes_a_line):
+        part = data[at : at + bytes_a_line]
+        text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in part)
+        yield f"{at:6d}  {part.hex(' ', 4):<{bytes_a_line * 2 + bytes_a_line // 4}} {text}"
 
 
 def width(text: str) -> int:

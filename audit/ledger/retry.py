@@ -63,6 +63,21 @@ def retried_as(reader: Reader, log: int) -> dict[int, int]:
     return found
 
 
+class RetriedEntries:
+    """Which quarantined entries were retried, read once for each log."""
+
+    def __init__(self, reader: Reader) -> None:
+        """Nothing is read yet."""
+        self._reader = reader
+        self._logs: dict[int, dict[int, int]] = {}
+
+    def of(self, record: Record) -> int | None:
+        """Index of the event that an entry was retried as."""
+        if record.log not in self._logs:
+            self._logs[record.log] = retried_as(self._reader, record.log)
+        return self._logs[record.log].get(record.index)
+
+
 def _links(reader: Reader, log: int) -> Iterator[Retried]:
     for _, leaf in reader.special(log, kind=int(Kind.CONTROL)):
         event = read_record(log, leaf).event

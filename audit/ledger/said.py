@@ -1,5 +1,6 @@
 """An event in a few words: what it is about, its kind, what it says."""
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,20 @@ if TYPE_CHECKING:
     from audit.log.record import Record
 
 MAX_SUMMARY_CHARS = 200
+
+EVENT_COLUMNS = (
+    *("log", "index", "recorded_time", "event_id", "type", "source", "entity_type", "entity_key"),
+    *("valid_time", "actor", "reason", "transaction_id", "supersedes"),
+    *("image", "before", "after", "data"),
+)
+"""Of an event's JSON, what a table of events has."""
+
+
+def json_cell(value: Any) -> Any:
+    """A value in JSON's form as a cell of a table: what is nested as JSON text."""
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return value
 
 
 def when(time_us: int) -> str:

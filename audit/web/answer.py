@@ -83,6 +83,10 @@ class Asked:
             raise InvalidInput(f"{name} is a number from 1 to {most:,}")
         return int(found)
 
+    def skipped(self, most: int) -> int:
+        """How many rows a page leaves out: `skip`, from 1 to `most`, or 0. Raises InvalidInput."""
+        return self.number("skip", 0, most) if self.text("skip") else 0
+
     def is_on(self, name: str) -> bool:
         """A parameter that is 1 or 0 (or not there). Raises InvalidInput."""
         found = self.text(name)

@@ -18,7 +18,7 @@ from audit.replay.points import Cut
 from audit.web.access import Access
 from audit.web.answer import AS_OF, PIN, Answer, Asked, Parameter, Screen
 from audit.web.forms import CSV, HTML, JSON, MEDIA_TYPES, PARQUET, json_text
-from audit.web.guard.asgi import visitor_of
+from audit.web.guard.asgi import name_of_visitor
 from audit.web.options import WebOptions
 from audit.web.pinned import pinned
 from audit.web.readers import Readers
@@ -87,8 +87,7 @@ class Handling:
 
     def _answered(self, screen: Screen, form: str, request: Request) -> Response:
         parameters = _parameters(request, screen)
-        visitor = visitor_of(request.scope)
-        who = visitor.name if visitor is not None else ""
+        who = name_of_visitor(request.scope)
         with ExitStack() as held:
             wants_table = form in (CSV, PARQUET)
             lent = self._readers.lent_for_stream if wants_table else self._readers.lent

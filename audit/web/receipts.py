@@ -11,7 +11,7 @@ from starlette.responses import Response
 from audit.errors import AuditError, InvalidInput
 from audit.event.canonical import BUILTINS, builtin, schema_hash
 from audit.web.access import Access
-from audit.web.guard.asgi import visitor_of
+from audit.web.guard.asgi import name_of_visitor
 from audit.web.readers import Readers
 
 MAX_POSITION_CHARS = 4_096
@@ -48,8 +48,7 @@ def add_receipts(
                 body = ledger.prove(f"{record.log}/{record.index}")
         except AuditError as error:
             return failed(request, error)
-        visitor = visitor_of(request.scope)
-        who = visitor.name if visitor is not None else ""
+        who = name_of_visitor(request.scope)
         access.record(who, "/event/receipt", {"at": at}, "")
         name = f"entry-{record.log}-{record.index}.tlog-proof"
         headers = {"content-disposition": f'attachment; filename="{name}"'}

@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from audit.errors import AuditError
 from audit.ledger import Ledger
 from audit.web.access import Access
-from audit.web.guard.asgi import visitor_of
+from audit.web.guard.asgi import name_of_visitor
 from audit.web.options import WebOptions
 
 SEE_OTHER = 303
@@ -71,8 +71,7 @@ def add_verifying(app: FastAPI, verifying: Verifying, access: Access) -> None:
     """Add the button; what it leads to is a screen."""
 
     def start(request: Request) -> Response:
-        visitor = visitor_of(request.scope)
-        who = visitor.name if visitor is not None else ""
+        who = name_of_visitor(request.scope)
         if verifying.start(who):
             access.record(who, "/verify/run", {}, "")
         return RedirectResponse("/verify", SEE_OTHER)

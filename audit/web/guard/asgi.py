@@ -119,10 +119,10 @@ class Guard:
             self._places.release()
 
 
-def visitor_of(scope: Scope) -> Visitor | None:
-    """Who asks; None for a stranger at the door."""
+def name_of_visitor(scope: Scope) -> str:
+    """The name of who asks; empty for a stranger at the door."""
     found: Visitor | None = scope.get(VISITOR)
-    return found
+    return "" if found is None else found.name
 
 
 def _is_open(path: str) -> bool:

@@ -1,9 +1,9 @@
 """What differs between two points, of a dataset or of one row."""
 
-import json
 from itertools import islice
 from typing import Any
 
+from audit.ledger.said import json_cell
 from audit.replay.points import Cut
 from audit.replay.refs import is_ref
 from audit.replay.row_change import RowChange
@@ -26,7 +26,7 @@ def _answer(asked: Asked) -> Answer:
     found = asked.ledger.diff(what, *cuts, asked.text("valid_at"))
     if asked.wants_table:
         return Answer(f"{what} compared", {}, {}, table=Table(_COLUMNS, _cells(found)))
-    skip = asked.number("skip", 0, MAX_SKIP) if asked.text("skip") else 0
+    skip = asked.skipped(MAX_SKIP)
     rows = list(islice(found, skip, skip + PAGE_ROWS + 1))
     more = len(rows) > PAGE_ROWS
     data = {
@@ -64,12 +64,8 @@ def _cells(found: Any) -> Any:
     for row in found:
         said = row.to_dict()
         for name, pair in said["fields"].items():
-            old, new = (_text(pair.get(side)) for side in ("before", "after"))
+            old, new = (json_cell(pair.get(side)) for side in ("before", "after"))
             yield said["entity_key"], said["change"], name, old, new
-
-
-def _text(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
 
 
 COMPARE = Screen(

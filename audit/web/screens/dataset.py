@@ -5,6 +5,7 @@ from typing import Any
 
 from audit.event.values import fields_to_json
 from audit.ledger.answers import DatasetAnswer
+from audit.ledger.said import json_cell
 from audit.replay.conditions import parse_wheres
 from audit.replay.names import KEY_COLUMN, output_name
 from audit.replay.refs import Ref
@@ -45,7 +46,7 @@ def _answer(asked: Asked) -> Answer:
 
 def _page(asked: Asked, name: str, found: DatasetAnswer, shown: list[tuple[str, str]]) -> Answer:
     limit = asked.number("limit", DEFAULT_ROWS, MAX_ROWS)
-    skip = asked.number("skip", 0, MAX_SKIP) if asked.text("skip") else 0
+    skip = asked.skipped(MAX_SKIP)
     rows = list(found.dataset.rows_between(skip, skip + limit + 1))
     more = len(rows) > limit
     data = {
@@ -88,11 +89,7 @@ def _rows(found: DatasetAnswer) -> Any:
     columns = found.dataset.columns
     for key, row in found.dataset.rows():
         spelled = fields_to_json(row)
-        yield [key, *(_text(spelled.get(name)) for name in columns)]
-
-
-def _text(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+        yield [key, *(json_cell(spelled.get(name)) for name in columns)]
 
 
 def _point(asked: Asked) -> str:

@@ -5,11 +5,12 @@ from typing import Any
 from audit.errors import NotFound
 from audit.event.values import fields_to_json
 from audit.ledger import Ledger
+from audit.ledger.said import json_cell
 from audit.replay.fold import Row
 from audit.replay.history import Version
-from audit.replay.points import Cut
 from audit.replay.refs import Ref, parse_ref
 from audit.web.answer import VALID_AT, Answer, Asked, Parameter, Screen, Table
+from audit.web.shown import when
 
 VERSIONS = 100
 """Versions on one page."""
@@ -27,12 +28,13 @@ def _answer(asked: Asked) -> Answer:
     ledger = asked.ledger
     versions = ledger.history(ref)
     if asked.wants_table:
-        rows = ([one.to_dict().get(name) for name in _COLUMNS] for one in versions)
-        return Answer(str(ref), {}, {}, table=Table(_COLUMNS, _texts(rows)))
+        said = (one.to_dict() for one in versions)
+        rows = ([json_cell(one.get(name)) for name in _COLUMNS] for one in said)
+        return Answer(str(ref), {}, {}, table=Table(_COLUMNS, rows))
     shown = [one for one in versions if asked.cut.holds((one.log, one.index))]
-    skip = asked.number("skip", 0, MAX_OFFSET) if asked.text("skip") else 0
+    skip = asked.skipped(MAX_OFFSET)
     newest = list(reversed(shown))[skip : skip + VERSIONS]
-    row, blamed = _row(ledger, ref, asked.cut, asked.text("valid_at"))
+    row, blamed = _row(ledger, ref, asked, versions)
     data = {
         "ref": str(ref),
         "row": None if row is None else fields_to_json(row),
@@ -47,20 +49,19 @@ def _answer(asked: Asked) -> Answer:
         "gone": None if blamed is None else blamed.gone,
         "newest": newest,
         "slider": _slider(asked, versions),
-        "place": _place(asked, versions, shown),
+        "place": _place(versions, shown),
         "older": asked.here(skip=str(skip + VERSIONS)) if skip + VERSIONS < len(shown) else None,
-        "skip": skip,
-        "first_after": versions[len(shown)] if len(shown) < len(versions) else None,
     }
     point = asked.text("as_of")
     command = ("audit", "blame" if ref.is_row else "history", str(ref))
     return Answer(str(ref), data, view, command + (("--as-of", point) if point else ()))
 
 
-def _row(ledger: Ledger, ref: Ref, cut: Cut, valid_at: str | None) -> tuple[Row | None, Any]:
+def _row(ledger: Ledger, ref: Ref, asked: Asked, versions: list[Version]) -> tuple[Row | None, Any]:
     """The row at the cut, and who gave its fields their values; nothing of what is no row."""
     if not ref.is_row:
         return None, None
+    cut, valid_at = asked.cut, asked.text("valid_at")
     try:
         blamed = ledger.blame(ref, cut, valid_at)
         if blamed.fields:
@@ -68,7 +69,7 @@ def _row(ledger: Ledger, ref: Ref, cut: Cut, valid_at: str | None) -> tuple[Row 
             return {one.field: one.value for one in blamed.fields}, blamed
         return ledger.replay_row(ref, cut, valid_at), blamed
     except NotFound:
-        if not ledger.history(ref):
+        if not versions:
             raise
         return None, None
 
@@ -85,27 +86,17 @@ def _slider(asked: Asked, versions: list[Version]) -> list[tuple[str, str]]:
     """(address, when) of the newest versions, oldest first."""
     newest = versions[-MAX_SLIDER:]
     return [
-        (asked.here(as_of=f"{one.log}/{one.index}", pin=None, skip=None), _when(one))
+        (
+            asked.here(as_of=f"{one.log}/{one.index}", pin=None, skip=None),
+            f"{when(one.recorded_time_us)} {one.op}",
+        )
         for one in newest
     ]
 
 
-def _when(version: Version) -> str:
-    from audit.web.shown import when
-
-    return f"{when(version.recorded_time_us)} {version.op}"
-
-
-def _place(asked: Asked, versions: list[Version], shown: list[Version]) -> int:
+def _place(versions: list[Version], shown: list[Version]) -> int:
     """Where on the slider the point is: 0 is before its first version."""
     return max(0, len(shown) - max(0, len(versions) - MAX_SLIDER))
-
-
-def _texts(rows: Any) -> Any:
-    import json
-
-    for row in rows:
-        yield [json.dumps(c, ensure_ascii=False) if isinstance(c, dict | list) else c for c in row]
 
 
 ENTITY = Screen(

@@ -1,6 +1,5 @@
 """Events that fit a query, newest first: the language of `audit log`, with counts to narrow it."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
@@ -9,7 +8,7 @@ from typing import Any
 
 from audit.errors import InvalidInput
 from audit.ledger import Ledger
-from audit.ledger.said import kind, summary, what
+from audit.ledger.said import EVENT_COLUMNS, json_cell, kind, summary, what
 from audit.log.record import Record
 from audit.replay.events import Counted
 from audit.web.answer import Answer, Asked, Parameter, Screen, Table
@@ -32,18 +31,12 @@ SEARCH_SECONDS = 0.1
 COUNT_SECONDS = 0.03
 """So long it is counted; and so long values for facets are gathered."""
 
-_COLUMNS = (
-    *("log", "index", "recorded_time", "event_id", "type", "source", "entity_type", "entity_key"),
-    *("valid_time", "actor", "reason", "transaction_id", "supersedes"),
-    *("image", "before", "after", "data"),
-)
-
 
 def _answer(asked: Asked) -> Answer:
     query = asked.text("q") or ""
     if asked.wants_table:
         rows = (_row(asked.ledger, one) for one in asked.ledger.events(query, asked.cut))
-        return Answer("Events", {}, {}, table=Table(_COLUMNS, rows))
+        return Answer("Events", {}, {}, table=Table(EVENT_COLUMNS, rows))
     if asked.text("since"):
         return _new(asked, query)
     limit = asked.number("limit", DEFAULT_EVENTS, MAX_EVENTS)
@@ -163,13 +156,7 @@ def _row(ledger: Ledger, record: Record) -> Sequence[Any]:
         said = ledger.event_json(record)
     except InvalidInput as error:
         said = {"log": record.log, "index": record.index, "data": f"undecodable: {error}"}
-    return [_cell(said.get(name)) for name in _COLUMNS]
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    return value
+    return [json_cell(said.get(name)) for name in EVENT_COLUMNS]
 
 
 EVENTS = Screen(

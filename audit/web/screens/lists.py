@@ -72,7 +72,7 @@ def _cells(one: Prediction) -> list[Any]:
 
 
 def _runs(asked: Asked) -> Answer:
-    skip = asked.number("skip", 0, MAX_SKIP) if asked.text("skip") else 0
+    skip = asked.skipped(MAX_SKIP)
     everything = asked.ledger.runs(
         asked.text("component"),
         asked.cut,

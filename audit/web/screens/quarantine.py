@@ -1,12 +1,12 @@
 """What could not be accepted, why, and whether it was recorded after all."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from audit.errors import InvalidInput
 from audit.event.times import format_time
-from audit.ledger import Ledger
-from audit.ledger.retry import retried_as
+from audit.ledger.harmless import hex_dump
+from audit.ledger.retry import RetriedEntries
 from audit.log.record import Record
 from audit.web.answer import Answer, Asked, Parameter, Screen, Table
 
@@ -19,7 +19,7 @@ _COLUMNS = ("log", "index", "recorded_time", "bytes", "retried_as", "reason")
 
 
 def _list(asked: Asked) -> Answer:
-    retried = _Retried(asked.ledger)
+    retried = RetriedEntries(asked.ledger.reader)
     if asked.wants_table:
         records = asked.ledger.events(QUERY, asked.cut)
         rows = (_row(one, retried) for one in records)
@@ -34,20 +34,7 @@ def _list(asked: Asked) -> Answer:
     return Answer("Quarantine", data, {"more": more}, ("audit", "quarantine", "list"))
 
 
-class _Retried:
-    """Which entries were retried, read once for each log."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self._logs: dict[int, dict[int, int]] = {}
-
-    def of(self, record: Record) -> int | None:
-        if record.log not in self._logs:
-            self._logs[record.log] = retried_as(self._ledger.reader, record.log)
-        return self._logs[record.log].get(record.index)
-
-
-def _row(record: Record, retried: _Retried) -> Sequence[Any]:
+def _row(record: Record, retried: RetriedEntries) -> Sequence[Any]:
     entry = record.entry
     return (
         record.log,
@@ -65,21 +52,16 @@ def _one(asked: Asked) -> Answer:
         raise InvalidInput(f"entry {record.log}/{record.index} is not quarantined")
     data = {
         **asked.ledger.event_json(record),
-        "retried_as": _Retried(asked.ledger).of(record),
+        "retried_as": RetriedEntries(asked.ledger.reader).of(record),
         "bytes_hex": record.entry.event.hex(),
     }
     place = f"{record.log}/{record.index}"
-    view = {"dump": list(_dump(record.entry.event)), "reason": record.entry.reason or ""}
+    view = {
+        "dump": list(hex_dump(record.entry.event[:MAX_BYTES_SHOWN], BYTES_A_LINE)),
+        "reason": record.entry.reason or "",
+    }
     command = ("audit", "quarantine", "show", place)
     return Answer(f"Quarantined: {place}", data, view, command)
-
-
-def _dump(data: bytes) -> Iterator[str]:
-    """Offset, hex and printable ASCII."""
-    for at in range(0, min(len(data), MAX_BYTES_SHOWN), BYTES_A_LINE):
-        part = data[at : at + BYTES_A_LINE]
-        plain = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in part)
-        yield f"{at:6d}  {part.hex(' ', 4):<{BYTES_A_LINE * 2 + BYTES_A_LINE // 4}} {plain}"
 
 
 QUARANTINE = Screen(
