@@ -31,20 +31,20 @@ from audit.errors import (
 )
 
 if TYPE_CHECKING:
-    from audit.capture import quality
     from audit.capture.asgi import AsgiMiddleware
     from audit.capture.audited import audited
-    from audit.capture.component import component
     from audit.capture.context import context
-    from audit.capture.declare import dataset_version, ground_truth, review, transition
     from audit.capture.emitter import Emitter
-    from audit.capture.features import features
-    from audit.capture.mlflow_run import mlflow_run
-    from audit.capture.predictor import predictor
+    from audit.capture.pipeline import quality
+    from audit.capture.pipeline.component import component
+    from audit.capture.pipeline.declare import dataset_version, ground_truth, review, transition
+    from audit.capture.pipeline.features import features
+    from audit.capture.pipeline.mlflow_run import mlflow_run
+    from audit.capture.pipeline.run_record import current_run
+    from audit.capture.pipeline.runs import model_run
+    from audit.capture.predicting.predictor import predictor
+    from audit.capture.predicting.statuses import statuses
     from audit.capture.request import identify
-    from audit.capture.run_record import current_run
-    from audit.capture.runs import model_run
-    from audit.capture.statuses import statuses
     from audit.capture.wsgi import WsgiMiddleware
     from audit.ledger import Ledger
     from audit.verify.bundle import verify_bundle
@@ -103,23 +103,23 @@ _HOME = {
     "Policy": "audit.verify.policy",
     "WsgiMiddleware": "audit.capture.wsgi",
     "audited": "audit.capture.audited",
-    "component": "audit.capture.component",
+    "component": "audit.capture.pipeline.component",
     "context": "audit.capture.context",
-    "current_run": "audit.capture.run_record",
-    "dataset_version": "audit.capture.declare",
-    "features": "audit.capture.features",
-    "ground_truth": "audit.capture.declare",
+    "current_run": "audit.capture.pipeline.run_record",
+    "dataset_version": "audit.capture.pipeline.declare",
+    "features": "audit.capture.pipeline.features",
+    "ground_truth": "audit.capture.pipeline.declare",
     "identify": "audit.capture.request",
-    "mlflow_run": "audit.capture.mlflow_run",
-    "model_run": "audit.capture.runs",
-    "predictor": "audit.capture.predictor",
-    "review": "audit.capture.declare",
-    "statuses": "audit.capture.statuses",
-    "transition": "audit.capture.declare",
+    "mlflow_run": "audit.capture.pipeline.mlflow_run",
+    "model_run": "audit.capture.pipeline.runs",
+    "predictor": "audit.capture.predicting.predictor",
+    "review": "audit.capture.pipeline.declare",
+    "statuses": "audit.capture.predicting.statuses",
+    "transition": "audit.capture.pipeline.declare",
     "verify_bundle": "audit.verify.bundle",
 }
 
-_MODULES = {"quality": "audit.capture.quality"}
+_MODULES = {"quality": "audit.capture.pipeline.quality"}
 
 
 def __getattr__(name: str) -> object:

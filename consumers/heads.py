@@ -8,7 +8,7 @@ has room for, several entries follow each other, each with "part": [number from 
 import hashlib
 from typing import Any
 
-from audit.capture.embedded import EmbeddedLedger
+from audit.capture.delivery.embedded import EmbeddedLedger
 from audit.errors import FormatError, StoreCorrupt, Unproven
 from audit.event.build import record_event
 from audit.event.envelope import encode_event

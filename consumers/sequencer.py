@@ -16,7 +16,7 @@ to the store; `released` alone is set by another one.
 
 from typing import NamedTuple
 
-from audit.capture.embedded import EmbeddedLedger
+from audit.capture.delivery.embedded import EmbeddedLedger
 from audit.errors import AuditError, Fenced, StoreCorrupt
 from audit.event.build import record_event
 from audit.event.envelope import encode_event

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 
-from audit.capture.embedded import EmbeddedLedger, open_for_writing
+from audit.capture.delivery.embedded import EmbeddedLedger, open_for_writing
 from audit.errors import Unavailable
 from audit.kafka.address import KafkaAddress, parse_address
 from audit.kafka.checkpoints import newest_checkpoints, publish_checkpoint

@@ -1,4 +1,4 @@
-"""Producers' signatures where a consumer is told to require them; see `audit.capture.producers`.
+"""Producers' signatures where they are required: `audit.capture.delivery.producers`.
 
 Policy file and log 0 are looked at again while it runs: a key that was revoked is refused within a
 second, without a restart. What cannot be read leaves the keys as they were, with an alarm.
@@ -6,8 +6,8 @@ second, without a restart. What cannot be read leaves the keys as they were, wit
 
 from pathlib import Path
 
-from audit.capture.producers import LOOK_EVERY_S, REQUIRED_REASON
-from audit.capture.producers import PinnedProducers as _PinnedProducers
+from audit.capture.delivery.producers import LOOK_EVERY_S, REQUIRED_REASON
+from audit.capture.delivery.producers import PinnedProducers as _PinnedProducers
 from audit.errors import AuditError
 from consumers.logs import alarm, info
 

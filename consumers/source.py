@@ -9,7 +9,7 @@ offsets from 0 again, so what the log says it has sealed would never be read: it
 import hashlib
 from collections.abc import Iterable
 
-from audit.capture.embedded import EmbeddedLedger
+from audit.capture.delivery.embedded import EmbeddedLedger
 from audit.errors import InvalidInput
 from audit.event.build import record_event
 from audit.event.envelope import encode_event

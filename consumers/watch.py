@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Iterable
 
-from audit.capture.embedded import EmbeddedLedger
+from audit.capture.delivery.embedded import EmbeddedLedger
 from audit.errors import InvalidInput, NotFound, Unavailable
 from audit.kafka.address import KafkaAddress
 from audit.kafka.clients import NewTopic, TopicInfo, describe_topic, make_topics

@@ -1,5 +1,5 @@
 """How events are made: context, emitter and its spool, the embedded ledger's writer, import."""
 
-from audit.capture.waiting import SpoolFile, backlogs
+from audit.capture.delivery.waiting import SpoolFile, backlogs
 
 __all__ = ["SpoolFile", "backlogs"]

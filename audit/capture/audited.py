@@ -41,7 +41,7 @@ from audit.event.build import new_event_id
 from audit.event.normal import key_text, normalize
 from audit.event.times import time_of_us
 from audit.event.valuejson import dumps
-from audit.lineage.runner import error_name, words_of
+from audit.lineage.again.runner import error_name, words_of
 from audit.store import clock_us
 
 ACTION_ENTITY = "action"

@@ -14,12 +14,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 from uuid import uuid4
 
-from audit.capture import processes
-from audit.capture.bus import open_bus
 from audit.capture.context import current
-from audit.capture.embedded import passphrase_of
+from audit.capture.delivery import processes
+from audit.capture.delivery.bus import open_bus
+from audit.capture.delivery.embedded import passphrase_of
+from audit.capture.delivery.sealer import Sealer
 from audit.capture.options import Options, envelope, json_defaults
-from audit.capture.sealer import Sealer
 from audit.errors import AuditError, InvalidInput, Unavailable
 from audit.event.build import Built, data_event, new_event_id, record_event, schema_event
 from audit.event.envelope import Event, encode_event

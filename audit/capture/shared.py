@@ -8,7 +8,7 @@ import os
 import threading
 
 from audit.capture.emitter import Emitter
-from audit.capture.target import default_bus
+from audit.capture.pipeline.target import default_bus
 
 _emitters: dict[tuple[str, str | None], Emitter] = {}
 _opening = threading.Lock()

@@ -9,11 +9,18 @@ from audit.cli.session import Session
 START, APPLICATIONS = "To begin with", "Applications: record and read data"
 AUDITORS, ML = "Auditors: check and prove", "Machine learning"
 OPERATORS = "Operators: keep it running"
+FOLDERS = {
+    START: "start",
+    APPLICATIONS: "applications",
+    AUDITORS: "auditors",
+    ML: "ml",
+    OPERATORS: "operators",
+}
 
 
 def _command(name: str, audience: str, help_line: str) -> Lazy:
     module = "import_" if name == "import" else name.replace("-", "_")
-    return Lazy(f"audit.cli.{module}", module, audience, help_line)
+    return Lazy(f"audit.cli.{FOLDERS[audience]}.{module}", module, audience, help_line)
 
 
 COMMANDS = {
@@ -37,7 +44,7 @@ COMMANDS = {
     "runs": _command("runs", ML, "Component and training runs, failed ones too; two compared."),
     "serving": _command("serving", ML, "Which version of a model served when, and who approved."),
     "flag": _command("flag", ML, "Mark something as wrong."),
-    "unflag": Lazy("audit.cli.flag", "unflag", ML, "Take the flags of something back."),
+    "unflag": Lazy("audit.cli.ml.flag", "unflag", ML, "Take the flags of something back."),
     "review": _command("review", ML, "What is flagged, and the runs and data that it shares."),
     "predictions": _command("predictions", ML, "Find predictions, by customer and day."),
     "trace": _command("trace", ML, "What a thing was made from, and what was made from it."),
@@ -52,7 +59,7 @@ COMMANDS = {
     "status": _command("status", OPERATORS, "Logs, sizes, checkpoints: the first thing to type."),
     "key": _command("key", OPERATORS, "The log's and the producers' keys."),
     "readmodel": Lazy(
-        "audit.cli.read_model",
+        "audit.cli.operators.read_model",
         "read_model",
         OPERATORS,
         "The columns that fast answers come from: build, status, drop.",

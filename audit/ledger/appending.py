@@ -28,7 +28,7 @@ def append_built(url: str, built: Iterable[Built]) -> Appending:
     A store that was rolled back is refused, where that can be told: then `remark` is None.
     Raises InvalidInput, Unavailable, StoreBusy, StoreCorrupt.
     """
-    from audit.capture.embedded import open_for_writing
+    from audit.capture.delivery.embedded import open_for_writing
     from audit.store import open_reader
 
     policy = policy_path(url)

@@ -13,16 +13,16 @@ from audit.event.types import (
 )
 from audit.event.values import dumps
 from audit.ledger.said import when
-from audit.lineage.records import DataUse
+from audit.lineage.recorded.records import DataUse
 
 if TYPE_CHECKING:
     from audit.ledger import Ledger
-    from audit.lineage.dataset_card import DatasetCard, FeatureCard
-    from audit.lineage.model_card import ModelCard
-    from audit.lineage.prediction_card import PredictionCard
-    from audit.lineage.reviews import Review
-    from audit.lineage.run_card import RunCard
-    from audit.lineage.runs import Run
+    from audit.lineage.recorded.dataset_card import DatasetCard, FeatureCard
+    from audit.lineage.recorded.model_card import ModelCard
+    from audit.lineage.recorded.prediction_card import PredictionCard
+    from audit.lineage.recorded.reviews import Review
+    from audit.lineage.recorded.run_card import RunCard
+    from audit.lineage.recorded.runs import Run
     from audit.log.record import Record
     from audit.replay.points import AsOf, Cut
 
@@ -39,11 +39,11 @@ class Card(Protocol):
 
 def card_of(ledger: "Ledger", record: "Record", as_of: "AsOf | Cut") -> Card | None:
     """The card of what an entry records, as known by a point; None when there is none for it."""
-    from audit.lineage.dataset_card import dataset_card, feature_card
-    from audit.lineage.model_card import model_card
-    from audit.lineage.prediction_card import prediction_card
-    from audit.lineage.run_card import run_card
-    from audit.lineage.runs import RUN_TYPES
+    from audit.lineage.recorded.dataset_card import dataset_card, feature_card
+    from audit.lineage.recorded.model_card import model_card
+    from audit.lineage.recorded.prediction_card import prediction_card
+    from audit.lineage.recorded.run_card import run_card
+    from audit.lineage.recorded.runs import RUN_TYPES
     from audit.store.blobs import BlobStore, default_blobs_url
 
     event = record.event
@@ -69,10 +69,10 @@ def card_of(ledger: "Ledger", record: "Record", as_of: "AsOf | Cut") -> Card | N
 
 def pairs_of(card: Card) -> Pairs:
     """Label and text of each line of a card."""
-    from audit.lineage.dataset_card import DatasetCard, FeatureCard
-    from audit.lineage.model_card import ModelCard
-    from audit.lineage.prediction_card import PredictionCard
-    from audit.lineage.run_card import RunCard
+    from audit.lineage.recorded.dataset_card import DatasetCard, FeatureCard
+    from audit.lineage.recorded.model_card import ModelCard
+    from audit.lineage.recorded.prediction_card import PredictionCard
+    from audit.lineage.recorded.run_card import RunCard
 
     if isinstance(card, RunCard):
         yield from _run(card)
@@ -93,7 +93,7 @@ def status_text(run: "Run") -> str:
 
 def duration_text(run: "Run") -> str:
     """How long a run took, for people; empty where it does not say."""
-    from audit.lineage.run_card import duration_us
+    from audit.lineage.recorded.run_card import duration_us
 
     took_us = duration_us(run)
     if took_us is None:
@@ -292,7 +292,7 @@ def _prediction(card: "PredictionCard") -> Pairs:
 
 
 def _reviews(reviews: "list[Review]") -> Pairs:
-    from audit.lineage.reviews import FLAGGING
+    from audit.lineage.recorded.reviews import FLAGGING
 
     for one in reviews:
         what = one.verdict or one.message or ""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from audit.ledger.answers import DatasetAnswer
     from audit.ledger.export.write import ExportResult
     from audit.ledger.sql.engine import Kept, SqlAnswer
-    from audit.replay.columnar.model import ReadModel
+    from audit.replay.columnar.kept.model import ReadModel
     from audit.store.contract import Reader
 
 

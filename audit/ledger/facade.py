@@ -28,13 +28,13 @@ from audit.store import clock_us
 from audit.store.contract import LOG_OF_THE_LEDGER
 
 if TYPE_CHECKING:
-    from audit.capture.keyring import RegisteredKey
+    from audit.capture.delivery.keyring import RegisteredKey
     from audit.event.row import Change
     from audit.event.values import Value
     from audit.ledger.contents import Contents
     from audit.ledger.status import LedgerStatus
     from audit.log.record import Record
-    from audit.replay.columnar.model import ReadModel
+    from audit.replay.columnar.kept.model import ReadModel
     from audit.store.contract import Reader
     from audit.verify.bundle import Written
     from audit.verify.findings import Report
@@ -166,7 +166,7 @@ class Ledger(MachineLearning, Reconciling, Replaying, Searching, Engines):
 
     def producer_keys(self, as_of: "AsOf | Cut" = None) -> "list[RegisteredKey]":
         """The producers' keys that were registered by a point, with the entries they may sign."""
-        from audit.capture.keyring import list_keys
+        from audit.capture.delivery.keyring import list_keys
 
         size = self.cut(as_of).size(LOG_OF_THE_LEDGER)
         return list_keys(self.reader, size)

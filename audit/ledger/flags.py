@@ -1,15 +1,16 @@
 """Flagging things as wrong, and taking it back: review events, sealed in log 0 of the store.
 
 They go past the bus, as all that a command says about a ledger: with Kafka too they are in the log
-when the call returns. The same flag twice is one event (`audit.lineage.reviews.flag_event`).
+when the call returns. The same flag twice is one event
+(`audit.lineage.recorded.reviews.flag_event`).
 """
 
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.errors import InvalidInput, NotFound
 from audit.ledger.appending import append_built
-from audit.lineage.predictions import PREDICTION_ENTITY
-from audit.lineage.reviews import (
+from audit.lineage.recorded.predictions import PREDICTION_ENTITY
+from audit.lineage.recorded.reviews import (
     FLAG,
     UNFLAG,
     Review,

@@ -15,7 +15,7 @@ from audit.ledger.sources import BUS_VARIABLE
 from audit.store.contract import LOG_OF_THE_LEDGER
 
 if TYPE_CHECKING:
-    from audit.capture.embedded import EmbeddedLedger
+    from audit.capture.delivery.embedded import EmbeddedLedger
 
 CONNECT_WITHIN_S = 3.0
 """A command does not wait longer than that for a broker it can do without."""

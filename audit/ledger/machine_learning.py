@@ -10,21 +10,21 @@ from audit.replay.points import AsOf, Cut
 if TYPE_CHECKING:
     import pandas
 
-    from audit.lineage.component_diff import ComponentDiff
-    from audit.lineage.datasets import CheckedDataset
-    from audit.lineage.drift_report import DriftReport
-    from audit.lineage.evaluations import ComparedEvaluations
-    from audit.lineage.graph import Trace
-    from audit.lineage.model_card import ModelCard
-    from audit.lineage.predictions import Prediction
-    from audit.lineage.reviews import Flagged
-    from audit.lineage.run_replay import RunReplay
-    from audit.lineage.runs import Run
-    from audit.lineage.serving import Serving
-    from audit.lineage.suspects import Suspect
-    from audit.lineage.trace_diff import TraceDiff
-    from audit.lineage.traffic import ReplayedTraffic
-    from audit.lineage.verdict import PredictionReplay
+    from audit.lineage.again.run_replay import RunReplay
+    from audit.lineage.again.traffic import ReplayedTraffic
+    from audit.lineage.again.verdict import PredictionReplay
+    from audit.lineage.drifting.drift_report import DriftReport
+    from audit.lineage.recorded.component_diff import ComponentDiff
+    from audit.lineage.recorded.datasets import CheckedDataset
+    from audit.lineage.recorded.evaluations import ComparedEvaluations
+    from audit.lineage.recorded.model_card import ModelCard
+    from audit.lineage.recorded.predictions import Prediction
+    from audit.lineage.recorded.reviews import Flagged
+    from audit.lineage.recorded.runs import Run
+    from audit.lineage.recorded.serving import Serving
+    from audit.lineage.tracing.graph import Trace
+    from audit.lineage.tracing.suspects import Suspect
+    from audit.lineage.tracing.trace_diff import TraceDiff
     from audit.log.record import Record
     from audit.store.blobs import BlobStore
     from audit.store.contract import Reader
@@ -62,7 +62,7 @@ class MachineLearning:
         self, query: str = "", as_of: AsOf | Cut = None, newest_first: bool = False
     ) -> "Iterator[Prediction]":
         """The predictions that a query fits, oldest first."""
-        from audit.lineage.predictions import find_predictions
+        from audit.lineage.recorded.predictions import find_predictions
         from audit.replay.query import parse_query
 
         parsed = parse_query(query, self.now_us())
@@ -70,7 +70,7 @@ class MachineLearning:
 
     def prediction_record(self, prediction_id: str, as_of: AsOf | Cut = None) -> "Record | None":
         """The entry of a prediction, by its id; None when there is none by then."""
-        from audit.lineage.predictions import locate_prediction
+        from audit.lineage.recorded.predictions import locate_prediction
 
         try:
             log, index = locate_prediction(self.reader, prediction_id, self.cut(as_of))
@@ -89,13 +89,13 @@ class MachineLearning:
         set_features: Mapping[str, Any] | None = None,
         run_unverified: bool = False,
     ) -> "PredictionReplay":
-        """Run a recorded prediction again, and judge: see `audit.lineage.prediction_replay`.
+        """Run a recorded prediction again, and judge: see `audit.lineage.again.prediction_replay`.
 
         This runs recorded code, in a process of its own, if its records are VERIFIED; with
         `run_unverified` also code that nobody vouches for. Artifacts come from AUDIT_BLOBS, else
         from audit-blobs/ beside the store. `policy`: default the ledger's own.
         """
-        from audit.lineage.prediction_replay import replay_prediction
+        from audit.lineage.again.prediction_replay import replay_prediction
 
         return replay_prediction(
             self.reader,
@@ -128,7 +128,7 @@ class MachineLearning:
         With `against` (NAME@VERSION) through another model version: a differential test.
         `observe` is given each answer.
         """
-        from audit.lineage.traffic import replay_traffic
+        from audit.lineage.again.traffic import replay_traffic
         from audit.replay.query import parse_query
 
         return replay_traffic(
@@ -158,7 +158,7 @@ class MachineLearning:
         status: str | None = None,
     ) -> "list[Run]":
         """Component and training runs, newest first; `since` and `until`: times they started at."""
-        from audit.lineage.run_search import search_runs
+        from audit.lineage.recorded.run_search import search_runs
         from audit.replay.points import time_of
 
         now_us = self.now_us()
@@ -173,7 +173,7 @@ class MachineLearning:
 
     def run(self, run_id: str, as_of: AsOf | Cut = None) -> "Run":
         """One run. Raises NotFound."""
-        from audit.lineage.runs import find_run
+        from audit.lineage.recorded.runs import find_run
 
         return find_run(self.reader, run_id, self.cut(as_of))
 
@@ -186,7 +186,7 @@ class MachineLearning:
         run_unverified: bool = False,
     ) -> "RunReplay":
         """Run a recorded component or training again; compare what it makes. Runs recorded code."""
-        from audit.lineage.run_replay import replay_run
+        from audit.lineage.again.run_replay import replay_run
 
         return replay_run(
             self.reader,
@@ -200,13 +200,13 @@ class MachineLearning:
 
     def compare_components(self, a: str, b: str, as_of: AsOf | Cut = None) -> "ComponentDiff":
         """How two components differ: code, tests, parameters, environment; by their last runs."""
-        from audit.lineage.component_diff import compare_components
+        from audit.lineage.recorded.component_diff import compare_components
 
         return compare_components(self.reader, self._blobs(), a, b, self.cut(as_of))
 
     def model(self, model: str, as_of: AsOf | Cut = None) -> "ModelCard":
         """How a model version (NAME@VERSION) was made, and where it served."""
-        from audit.lineage.model_card import model_card
+        from audit.lineage.recorded.model_card import model_card
 
         return model_card(self.reader, model, self.cut(as_of))
 
@@ -214,7 +214,7 @@ class MachineLearning:
         self, name: str, at: str | None = None, as_of: AsOf | Cut = None
     ) -> "list[Serving]":
         """Which version of a model served at a time, in each stage."""
-        from audit.lineage.serving import serving
+        from audit.lineage.recorded.serving import serving
         from audit.replay.points import time_of
 
         at_us = None if at is None else time_of(at, self.now_us())
@@ -230,25 +230,25 @@ class MachineLearning:
         depth: int | None = None,
     ) -> "Trace":
         """What things were made from; or, downstream, what was made from them."""
-        from audit.lineage.trace import trace
+        from audit.lineage.tracing.trace import trace
 
         return trace(self.reader, refs, self.cut(as_of), downstream=downstream, depth=depth)
 
     def trace_diff(self, a: str, b: str, as_of: AsOf | Cut = None) -> "TraceDiff":
         """How the lineage of two things differs."""
-        from audit.lineage.trace_diff import trace_diff
+        from audit.lineage.tracing.trace_diff import trace_diff
 
         return trace_diff(self.reader, self._blobs(), a, b, self.cut(as_of))
 
     def flagged(self, as_of: AsOf | Cut = None) -> "list[Flagged]":
         """The things that are flagged as wrong, oldest flag first."""
-        from audit.lineage.reviews import flagged
+        from audit.lineage.recorded.reviews import flagged
 
         return flagged(self.reader, self.cut(as_of))
 
     def review(self, as_of: AsOf | Cut = None) -> "list[Suspect]":
         """The runs, models and datasets that flagged things share, most suspect first."""
-        from audit.lineage.suspects import rank
+        from audit.lineage.tracing.suspects import rank
 
         return rank(self.reader, self.cut(as_of))
 
@@ -268,10 +268,10 @@ class MachineLearning:
     ) -> "DriftReport":
         """How the inputs and outputs of a model or component are distributed now against then.
 
-        See `audit.lineage.drift`. `side`: inputs, outputs or both; `by`: a feature whose values
-        are subgroups; `baseline`: a REF of a run, model or dataset version, or a time.
+        See `audit.lineage.drifting.drift`. `side`: inputs, outputs or both; `by`: a feature whose
+        values are subgroups; `baseline`: a REF of a run, model or dataset version, or a time.
         """
-        from audit.lineage.drift import Asked, drift
+        from audit.lineage.drifting.drift import Asked, drift
         from audit.replay.points import time_of
 
         now_us, cut = self.now_us(), self.cut(as_of)
@@ -292,7 +292,7 @@ class MachineLearning:
         self, model: str, as_of: AsOf | Cut = None, *, query: str = ""
     ) -> "pandas.DataFrame":
         """Logged predictions of a model joined with what turned out to be true, as known then."""
-        from audit.lineage.training_set import training_set
+        from audit.lineage.recorded.training_set import training_set
         from audit.replay.query import parse_query
 
         parsed = parse_query(query, self.now_us())
@@ -302,12 +302,12 @@ class MachineLearning:
         self, a: str, b: str, as_of: AsOf | Cut = None
     ) -> "ComparedEvaluations":
         """The metrics of two runs, by run id; refused where they did not read the same data."""
-        from audit.lineage.evaluations import compare_evaluations
+        from audit.lineage.recorded.evaluations import compare_evaluations
 
         return compare_evaluations(self.reader, a, b, self.cut(as_of))
 
     def check_dataset(self, dataset: str, as_of: AsOf | Cut = None) -> "CheckedDataset":
         """Whether a dataset version (NAME@VERSION) can be made again, with the same content."""
-        from audit.lineage.datasets import check_dataset
+        from audit.lineage.recorded.datasets import check_dataset
 
         return check_dataset(self.reader, self._blobs(), dataset, self.cut(as_of))

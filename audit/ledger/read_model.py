@@ -9,8 +9,8 @@ from audit.ledger.open import BUNDLE_SCHEME, store_file
 from audit.replay.fastpath import FastPath, attach
 
 if TYPE_CHECKING:
-    from audit.replay.columnar.building import Progress
-    from audit.replay.columnar.model import ReadModel
+    from audit.replay.columnar.kept.building import Progress
+    from audit.replay.columnar.kept.model import ReadModel
     from audit.store.contract import Reader
 
 
@@ -37,7 +37,7 @@ class LedgerReadModel:
         """The read model itself; one, whichever threads ask first."""
         with self._lock:
             if self._model is None:
-                from audit.replay.columnar.model import open_read_model
+                from audit.replay.columnar.kept.model import open_read_model
 
                 self._model = open_read_model(self._reader, self._folder, self.progress, self._mode)
             return self._model

@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from audit.capture.embedded import EmbeddedLedger
-from audit.capture.producers import BAD_SIGNATURE, UNKNOWN, UNSIGNED, ProducerKeys
+from audit.capture.delivery.embedded import EmbeddedLedger
+from audit.capture.delivery.producers import BAD_SIGNATURE, UNKNOWN, UNSIGNED, ProducerKeys
 from audit.errors import AuditError, FormatError, InvalidInput, LimitExceeded
 from audit.event.envelope import Event, decode_event, same_event
 from audit.event.types import SCHEMA

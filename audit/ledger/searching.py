@@ -9,8 +9,8 @@ from audit.replay.points import AsOf, Cut
 
 if TYPE_CHECKING:
     from audit.log.record import Record
-    from audit.replay.columnar.model import ReadModel
-    from audit.replay.columnar.search import Columns
+    from audit.replay.columnar.kept.model import ReadModel
+    from audit.replay.columnar.kept.search import Columns
     from audit.replay.events import Counted
     from audit.replay.paging import Page
     from audit.replay.query import Query

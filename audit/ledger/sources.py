@@ -15,7 +15,7 @@ from audit.verify.source_report import PartitionReport
 from audit.verify.verifier import Progress
 
 if TYPE_CHECKING:
-    from audit.capture.waiting import SpoolFile
+    from audit.capture.delivery.waiting import SpoolFile
     from audit.kafka.address import KafkaAddress
     from audit.kafka.completeness import Lag
 
@@ -106,8 +106,8 @@ def waiting_spools(url: str, source: str | None) -> "list[SpoolFile]":
 
     Raises Unavailable.
     """
-    from audit.capture.bus import spool_folder
-    from audit.capture.waiting import backlogs
+    from audit.capture.delivery.bus import spool_folder
+    from audit.capture.delivery.waiting import backlogs
 
     bus = source or os.environ.get(BUS_VARIABLE) or url
     folder: Path | None = None

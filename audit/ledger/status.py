@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from audit.capture.keyring import list_keys
+from audit.capture.delivery.keyring import list_keys
 from audit.errors import NotFound
 from audit.event.times import format_time
 from audit.ledger.sources import lags_of, waiting_spools
@@ -15,7 +15,7 @@ from audit.replay.steps import trusted_record
 from audit.store.contract import LOG_OF_THE_LEDGER, Counts, LogInfo, Reader
 
 if TYPE_CHECKING:
-    from audit.capture.waiting import SpoolFile
+    from audit.capture.delivery.waiting import SpoolFile
     from audit.kafka.completeness import Lag
 
 

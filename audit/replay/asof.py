@@ -22,7 +22,7 @@ from audit.store.contract import Reader
 if TYPE_CHECKING:
     import pandas as pd
 
-    from audit.replay.columnar.fast import FastDataset
+    from audit.replay.columnar.fold.fast import FastDataset
 
 ROWS_IN_MEMORY = 250_000
 """Keys folded in memory at once."""

@@ -17,7 +17,7 @@ from audit.replay.steps import Steps
 from audit.store.contract import Reader
 
 if TYPE_CHECKING:
-    from audit.replay.columnar.blamed import Blamed
+    from audit.replay.columnar.fold.blamed import Blamed
 
 MAX_SINGLE_KEYS = 200
 """Up to so many keys are read each on its own."""
@@ -79,7 +79,7 @@ def _frame_of_columns(
     found: "Blamed", cells: list[Cell], citation: Mapping[str, Any]
 ) -> pd.DataFrame:
     """The same from the read model, with the cells of keys that were folded plainly."""
-    from audit.replay.columnar.said import joined, said_rows
+    from audit.replay.columnar.fold.said import joined, said_rows
 
     said = joined([found.said, said_rows([cell.blamed.said for cell in cells])])
     number = {name: at for at, name in enumerate(found.names)}

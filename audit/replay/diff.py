@@ -22,7 +22,7 @@ from audit.replay.trusted import trusted_record
 from audit.store.contract import Reader
 
 if TYPE_CHECKING:
-    from audit.replay.columnar.differ import Differences
+    from audit.replay.columnar.fold.differ import Differences
 
 __all__ = ["RowChange", "compared", "diff", "diff_row", "few_keys", "later_of", "touched"]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from audit.replay.columnar.column import Column
-    from audit.replay.columnar.differ import Differences
+    from audit.replay.columnar.fold.differ import Differences
 
 CHANGE = "change"
 FIELDS = "fields"
@@ -125,12 +125,12 @@ class _Columns:
         ]
 
     def frame(self, citation: Mapping[str, Any]) -> "pd.DataFrame":
-        from audit.replay.columnar.frames import frame_of
+        from audit.replay.columnar.fold.frames import frame_of
 
         return frame_of(self._found.keys, self._columns(), citation)
 
     def table(self) -> "pa.Table":
-        from audit.replay.columnar.frames import table_of
+        from audit.replay.columnar.fold.frames import table_of
 
         return table_of(self._found.keys, self._columns())
 

@@ -2,8 +2,8 @@
 
 What the query pins down is looked up in the store's indexes: recorded times become index ranges,
 an event id, an entity or a key become look-ups. For everything else the read model's columns, where
-there is one, say which entries may fit (`audit.replay.columnar.search`). Without it the leaves are
-walked through, and those that lack the bytes of what is asked for are not decoded. Every record
+there is one, say which entries may fit (`audit.replay.columnar.kept.search`). Without it the leaves
+are walked through, and those that lack the bytes of what is asked for are not decoded. Every record
 given out is judged by its leaf, whichever way it was found.
 """
 
@@ -23,7 +23,7 @@ from audit.replay.trusted import trusted_record
 from audit.store.contract import Located, Reader
 
 if TYPE_CHECKING:
-    from audit.replay.columnar.search import Columns, Found, Indexes
+    from audit.replay.columnar.kept.search import Columns, Found, Indexes
 
 FIRST_WINDOW = 256
 """Entries of the first piece read when going backwards; each next piece is WINDOW_GROWTH larger."""
@@ -217,7 +217,7 @@ class _Search:
         columns = self._columns(self._query) if self._query.narrows else None
         if columns is None:
             return None
-        from audit.replay.columnar.search import found_in
+        from audit.replay.columnar.kept.search import found_in
 
         return found_in(columns, log, self._query, start, stop, self._newest_first)
 

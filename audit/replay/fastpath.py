@@ -14,11 +14,11 @@ from audit.errors import AuditError
 from audit.store.contract import Reader
 
 if TYPE_CHECKING:
-    from audit.replay.columnar.blamed import Blamed
-    from audit.replay.columnar.differ import Differences
-    from audit.replay.columnar.fast import FastDataset, FastReplay
-    from audit.replay.columnar.moments import Known
-    from audit.replay.columnar.source import PartSource
+    from audit.replay.columnar.fold.blamed import Blamed
+    from audit.replay.columnar.fold.differ import Differences
+    from audit.replay.columnar.fold.fast import FastDataset, FastReplay
+    from audit.replay.columnar.fold.moments import Known
+    from audit.replay.columnar.fold.source import PartSource
     from audit.replay.steps import Steps
 
 FAST_FROM_ENTRIES = 4_000
@@ -44,7 +44,7 @@ class FastPath:
         """What answers from the read model. Raises what opening it raises."""
         with self._lock:
             if self._replay is None:
-                from audit.replay.columnar.fast import FastReplay
+                from audit.replay.columnar.fold.fast import FastReplay
 
                 self._replay = FastReplay(self._open())
             return self._replay
@@ -77,8 +77,8 @@ class FastPath:
         if max(sum(s.cut.sizes.values()) for s in (a, b)) < self._from_entries:
             return None
         try:
-            from audit.replay.columnar.among import pair
-            from audit.replay.columnar.differ import Differences
+            from audit.replay.columnar.fold.among import pair
+            from audit.replay.columnar.fold.differ import Differences
 
             with self._lock:
                 replay = self.replay()
@@ -104,7 +104,7 @@ class FastPath:
         if sum(steps.cut.sizes.values()) < self._from_entries:
             return None
         try:
-            from audit.replay.columnar.moments import known_at
+            from audit.replay.columnar.fold.moments import known_at
 
             with self._lock:
                 return known_at(self.replay(), steps, keys, times_us, columns, valid)
@@ -118,7 +118,7 @@ class FastPath:
         if sum(steps.cut.sizes.values()) < self._from_entries:
             return None
         try:
-            from audit.replay.columnar.blamed import blamed
+            from audit.replay.columnar.fold.blamed import blamed
 
             with self._lock:
                 return blamed(self.replay(), steps, valid_at_us, keys)

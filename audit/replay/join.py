@@ -26,7 +26,7 @@ from audit.replay.steps import MAX_SINGLE_KEYS, Steps
 from audit.store.contract import Reader
 
 if TYPE_CHECKING:
-    from audit.replay.columnar.moments import Known
+    from audit.replay.columnar.fold.moments import Known
 
 JOINS_KEY = "audit_joins"
 """Where a joined frame lists the citations of its joins, in attrs or an Arrow schema's metadata."""
@@ -112,7 +112,7 @@ def _values(steps: Steps, spine: Spine, join: Join) -> tuple[Values, tuple[str, 
             found = _filled(steps, spine, fast, valid)
             # A field may be mentioned without ever getting a value: of which keys is not known.
             if join.columns is not None or found == fast.mentioned:
-                from audit.replay.columnar.shown import ColumnValues
+                from audit.replay.columnar.fold.shown import ColumnValues
 
                 fields = tuple(sorted(found | fast.mentioned))
                 return ColumnValues(len(fast), fast.column), fields

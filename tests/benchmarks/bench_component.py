@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from audit.capture.component import component
+from audit.capture.pipeline.component import component
 from tests.benchmarks.common import Result, seconds
 
 COLUMNS = 20

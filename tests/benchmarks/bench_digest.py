@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from audit.lineage.frame_digest import frame_digest
-from audit.lineage.frame_v2 import array_v2, frame_v2
-from audit.lineage.profile import profile_of
+from audit.lineage.content.frame_digest import frame_digest
+from audit.lineage.content.frame_v2 import array_v2, frame_v2
+from audit.lineage.content.profile import profile_of
 from tests.benchmarks.common import Result, seconds
 
 MLFLOW_MAX_ROWS = 10_000

@@ -20,11 +20,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from audit.replay.columnar.frames import frame_of
+from audit.replay.columnar.fold.frames import frame_of
+from audit.replay.columnar.fold.rowkeys import keys_of
+from audit.replay.columnar.fold.snapshots import Snapshots
+from audit.replay.columnar.fold.tail import Tail
 from audit.replay.columnar.parts import Cells, Codes, DatasetPart, KeyBook, Op
-from audit.replay.columnar.rowkeys import keys_of
-from audit.replay.columnar.snapshots import Snapshots
-from audit.replay.columnar.tail import Tail
 
 START_US = 1_700_000_000_000_000
 PART_EVENTS = 1 << 20

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from audit.ledger import Ledger
-from audit.replay.columnar.model import open_read_model
+from audit.replay.columnar.kept.model import open_read_model
 from audit.replay.columnar.place import READ_MODEL_VARIABLE, read_model_folder
 from audit.verify.policy import Policy
 from tests.benchmarks import biglog_questions as questions

@@ -9,8 +9,8 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from audit.capture.emitter import Emitter
-from audit.capture.predictor import predictor
-from audit.capture.runs import model_run
+from audit.capture.pipeline.runs import model_run
+from audit.capture.predicting.predictor import predictor
 from audit.ledger import Ledger
 from audit.store.blobs import BlobStore
 from tests.benchmarks.common import Result, rate, seconds

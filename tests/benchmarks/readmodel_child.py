@@ -16,7 +16,7 @@ def build(store: str, _: str) -> dict[str, float]:
     """The read model of the store, in its folder (see AUDIT_READ_MODEL)."""
     from pathlib import Path
 
-    from audit.replay.columnar.model import open_read_model
+    from audit.replay.columnar.kept.model import open_read_model
     from audit.replay.columnar.place import read_model_folder
     from audit.store import open_reader, sqlite_path
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from audit.capture import kafka_sender
+from audit.capture.delivery import kafka_sender
 from tests.benchmarks import common
 from tests.benchmarks.run import BENCHES, main
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from audit.capture.embedded import open_for_writing
+from audit.capture.delivery.embedded import open_for_writing
 from audit.event.envelope import Event
 from audit.log.entry import Kind
 from audit.log.record import Record, read_record

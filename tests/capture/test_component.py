@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 
 import audit
-from audit.capture.component import component
-from audit.capture.run_record import Unrecorded, current_run, running
+from audit.capture.pipeline.component import component
+from audit.capture.pipeline.run_record import Unrecorded, current_run, running
 from audit.errors import FailedTest, InvalidInput
-from audit.lineage.frame_v2 import frame_v2
-from audit.lineage.kept_data import read_kept
-from audit.lineage.runs import Run, find_runs
+from audit.lineage.content.frame_v2 import frame_v2
+from audit.lineage.content.kept_data import read_kept
+from audit.lineage.recorded.runs import Run, find_runs
 from audit.replay.points import resolve
 from audit.store import open_reader
 from audit.store.blobs import digest_of
@@ -175,7 +175,7 @@ def test_copies_that_are_kept_give_the_same_again(case: Case) -> None:
 
 
 def audit_digest(thing: Any) -> str:
-    from audit.lineage.run_inputs import describe_data
+    from audit.lineage.recorded.run_inputs import describe_data
 
     return str(describe_data(thing)[0]["digest"])
 

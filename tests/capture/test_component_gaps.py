@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import audit
-from audit.capture.component import component
+from audit.capture.pipeline.component import component
 from audit.errors import Unavailable
-from audit.lineage.runs import Run, find_runs
+from audit.lineage.recorded.runs import Run, find_runs
 from audit.replay.points import resolve
 from audit.store import open_reader
 
@@ -76,7 +76,7 @@ def test_a_model_that_was_registered_in_a_gap(url: str, tmp_path: Path) -> None:
     with audit.model_run("other", bus=url):
         pass
     with open_reader(url) as reader:
-        from audit.lineage.models import find_model_version
+        from audit.lineage.recorded.models import find_model_version
 
         cut = resolve(reader, None, 0)
         found = find_model_version(reader, "credit-risk@1.0", cut, version.blobs)

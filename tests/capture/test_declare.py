@@ -10,9 +10,9 @@ import pytest
 import audit
 from audit.errors import InvalidInput
 from audit.event.types import DATASET_VERSION, GROUND_TRUTH, MODEL_TRANSITION, REVIEW
-from audit.lineage.frame_v2 import frame_v2
-from audit.lineage.kept_data import read_kept
-from audit.lineage.records import Found, records_of
+from audit.lineage.content.frame_v2 import frame_v2
+from audit.lineage.content.kept_data import read_kept
+from audit.lineage.recorded.records import Found, records_of
 from audit.replay.points import resolve
 from audit.store import open_reader
 from audit.store.blobs import digest_of

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.capture.embedded import EmbeddedLedger, open_for_writing
+from audit.capture.delivery.embedded import EmbeddedLedger, open_for_writing
 from audit.errors import AuditError, InvalidInput, Unavailable
 from audit.tlog.keyfile import read_key
 from audit.verify.policy import Policy
@@ -14,13 +14,13 @@ from tests.capture.support import DROP_CAPABILITIES, events, python, records, ur
 
 OPEN = """
 import sys
-from audit.capture.embedded import open_for_writing
+from audit.capture.delivery.embedded import open_for_writing
 with open_for_writing(sys.argv[1]) as ledger:
     print(ledger.origin, ledger.vkey, ledger.created)
 """
 AT_ONCE = """
 import os, sys
-import audit.capture.embedded, audit.store.sql_store, audit.store.sqlite
+import audit.capture.delivery.embedded, audit.store.sql_store, audit.store.sqlite
 from sqlalchemy.dialects import sqlite
 # They are forked when all is loaded and begin when this process closes the pipe: so close together
 # that they really meet.

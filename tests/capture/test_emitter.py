@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from audit.capture import backlog, sealer
 from audit.capture.context import context
+from audit.capture.delivery import backlog, sealer
 from audit.capture.emitter import Emitter
 from audit.errors import AuditError, InvalidInput, LimitExceeded, NotFound, Unavailable
 from audit.event.envelope import encode_event

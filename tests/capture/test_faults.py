@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from audit.capture.delivery.spool import encode_first_line, encode_record
 from audit.capture.emitter import Emitter
-from audit.capture.spool import encode_first_line, encode_record
 from audit.errors import StoreBusy, StoreCorrupt, Unavailable
 from audit.event.build import data_event, schema_event
 from audit.event.envelope import encode_event

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.capture.embedded import open_for_writing
+from audit.capture.delivery.embedded import open_for_writing
 from audit.capture.importer import ImportResult, import_file
 from audit.capture.importer.csv_cells import csv_rows
 from audit.capture.importer.csv_table import CsvTable, cell_type

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from audit.capture.embedded import open_for_writing
+from audit.capture.delivery.embedded import open_for_writing
 from audit.capture.emitter import Emitter
 from audit.capture.importer import ImportResult, import_events, import_file
 from audit.errors import InvalidInput

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from audit.capture import kafka_sender
-from audit.capture.embedded import EmbeddedLedger, open_for_writing
+from audit.capture.delivery import kafka_sender
+from audit.capture.delivery.embedded import EmbeddedLedger, open_for_writing
+from audit.capture.delivery.kafka_sender import KafkaSender
 from audit.capture.importer import KafkaTarget, import_events, import_file
-from audit.capture.kafka_sender import KafkaSender
 from audit.errors import InvalidInput, StoreMissing, Unavailable
 from audit.event.build import data_event
 from audit.event.envelope import Event, encode_event

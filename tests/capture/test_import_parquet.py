@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from audit.capture.embedded import open_for_writing
+from audit.capture.delivery.embedded import open_for_writing
 from audit.capture.importer import ImportResult, import_file
 from audit.errors import InvalidInput
 from tests.capture.support import events, rows, url

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from audit.capture.embedded import open_for_writing
+from audit.capture.delivery.embedded import open_for_writing
 from audit.capture.emitter import Emitter
 from audit.capture.importer import SeriesResult, import_file, import_series, plan_series
 from audit.capture.importer.dated import date_of, gaps, shown
@@ -342,7 +342,7 @@ def test_limits_and_what_is_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
 
 KILLED = """
 import os, signal, sys
-from audit.capture.embedded import EmbeddedLedger, open_for_writing
+from audit.capture.delivery.embedded import EmbeddedLedger, open_for_writing
 from audit.capture.importer import import_series, sealing
 sealing.BATCH_EVENTS = 3
 append, left = EmbeddedLedger.append, [int(sys.argv[3])]

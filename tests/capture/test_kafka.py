@@ -10,13 +10,14 @@ from pathlib import Path
 import pandas
 import pytest
 
-from audit.capture import backlog, backlogs, kafka_sender, sealer
-from audit.capture.bus import spool_folder
+from audit.capture import backlogs
 from audit.capture.context import context
+from audit.capture.delivery import backlog, kafka_sender, sealer
+from audit.capture.delivery.bus import spool_folder
+from audit.capture.delivery.kafka_sender import KafkaSender, destination_name
+from audit.capture.delivery.spool import encode_first_line, encode_record
 from audit.capture.emitter import Emitter
-from audit.capture.kafka_sender import KafkaSender, destination_name
-from audit.capture.runs import model_run
-from audit.capture.spool import encode_first_line, encode_record
+from audit.capture.pipeline.runs import model_run
 from audit.errors import InvalidInput, NotFound, Unavailable
 from audit.event.build import data_event
 from audit.event.envelope import decode_event, encode_event
@@ -164,7 +165,8 @@ def test_the_end_of_a_process_flushes(bus: str, spool: Path) -> None:
 
 KILLED = """
 import audit, os, signal, sys
-from audit.capture import backlog, sealer
+from audit.capture.delivery import backlog
+from audit.capture.delivery import sealer
 backlog.ROTATE_BYTES = 5_000
 backlog.QUEUE_EVENTS = 50
 schema = {"type": "record", "name": "P", "fields": [{"name": "n", "type": "long"}]}

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from audit.capture import backlogs, kafka_sender
+from audit.capture import backlogs
+from audit.capture.delivery import kafka_sender
 from audit.capture.emitter import Emitter
 from audit.errors import Unavailable
 from audit.kafka.address import CLIENTS

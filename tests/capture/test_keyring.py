@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from audit.capture.embedded import open_for_writing
-from audit.capture.emitter import Emitter
-from audit.capture.keyring import (
+from audit.capture.delivery.embedded import open_for_writing
+from audit.capture.delivery.keyring import (
     current_key,
     list_keys,
     new_producer_key,
@@ -16,6 +15,7 @@ from audit.capture.keyring import (
     revoke,
     rotate,
 )
+from audit.capture.emitter import Emitter
 from audit.errors import FormatError, InvalidInput, LimitExceeded, NotFound, StoreBusy
 from audit.log.entry import Kind
 from audit.log.intake import Message

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from audit.capture.embedded import open_for_writing
+from audit.capture.delivery.embedded import open_for_writing
 from audit.capture.importer import import_file
 from audit.tlog.keyfile import write_key
 from tests.capture.support import (

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas
 import pytest
 
-from audit.capture.embedded import open_for_writing
+from audit.capture.delivery.embedded import open_for_writing
 from audit.capture.emitter import Emitter
 from audit.capture.importer import import_file
 from audit.replay.asof import dataset

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 import audit
-from audit.capture.data_tests import check_tests, run_tests
+from audit.capture.pipeline.data_tests import check_tests, run_tests
 from audit.errors import FailedTest, InvalidInput
-from audit.lineage.models import ModelVersion
+from audit.lineage.recorded.models import ModelVersion
 from tests.lineage.common import Case, example, trained
 
 

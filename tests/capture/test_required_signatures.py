@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from audit.capture import producers
-from audit.capture.embedded import open_for_writing
+from audit.capture.delivery import producers
+from audit.capture.delivery.embedded import open_for_writing
+from audit.capture.delivery.keyring import new_producer_key, register, revoke
 from audit.capture.emitter import Emitter
-from audit.capture.keyring import new_producer_key, register, revoke
 from audit.errors import InvalidInput
 from audit.log.entry import Kind
 from audit.tlog.keys import Ed25519Signer

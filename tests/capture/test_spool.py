@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.capture import backlog, leftover, spool
-from audit.capture.backlog import Backlog
-from audit.capture.leftover import drain
-from audit.capture.spool import (
+from audit.capture.delivery import backlog, leftover, spool
+from audit.capture.delivery.backlog import Backlog
+from audit.capture.delivery.leftover import drain
+from audit.capture.delivery.spool import (
     MARK,
     Read,
     Spool,

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from audit.capture import backlogs
-from audit.capture.backlog import Backlog
+from audit.capture.delivery.backlog import Backlog
+from audit.capture.delivery.leftover import drain
+from audit.capture.delivery.spool import Spool, encode_first_line, encode_record, is_locked
 from audit.capture.emitter import Emitter
-from audit.capture.leftover import drain
-from audit.capture.spool import Spool, encode_first_line, encode_record, is_locked
 from audit.errors import Unavailable
 from audit.event.build import data_event, new_event_id, schema_event
 from audit.event.canonical import builtin

@@ -19,7 +19,7 @@ import audit.capture.emitter
 import audit.capture.importer.sealing
 import audit.event.jsonform
 import audit.store.sqlite
-from audit.capture.embedded import open_for_writing
+from audit.capture.delivery.embedded import open_for_writing
 from audit.capture.emitter import Emitter
 from audit.capture.importer import import_file
 

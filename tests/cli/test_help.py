@@ -7,7 +7,7 @@ import click
 import pytest
 
 from audit.cli.app import COMMANDS, app
-from audit.cli.consume import consume
+from audit.cli.operators.consume import consume
 from audit.cli.outcome import TRACEBACK_VARIABLE
 from audit.config import Settings
 from audit.kafka import address

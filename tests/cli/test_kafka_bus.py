@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.capture import kafka_sender
+from audit.capture.delivery import kafka_sender
 from tests.capture.kafka_support import all_events
 from tests.cli.conftest import INQUIRIES, Cli
 from tests.services.kafka import KafkaServer

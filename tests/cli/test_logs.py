@@ -87,7 +87,7 @@ def test_reason_is_an_events_reason_too(user: Cli) -> None:
 def test_what_waits_in_the_spool_is_told(
     layout: Layout, cli: Cli, ledger_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from audit.capture.spool import Spool, encode_record
+    from audit.capture.delivery.spool import Spool, encode_record
 
     monkeypatch.setenv("AUDIT_SPOOL", str(ledger_dir / "spool"))
     (ledger_dir / "spool").mkdir()

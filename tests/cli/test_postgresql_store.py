@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from audit.capture.embedded import open_for_writing
+from audit.capture.delivery.embedded import open_for_writing
 from audit.errors import InvalidInput
 from tests.cli.conftest import Cli
 from tests.services.postgres import PostgresServer

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.capture.embedded import EmbeddedLedger, open_for_writing
+from audit.capture.delivery.embedded import EmbeddedLedger, open_for_writing
 
 
 @pytest.fixture

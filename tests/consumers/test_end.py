@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from audit.capture.embedded import EmbeddedLedger
+from audit.capture.delivery.embedded import EmbeddedLedger
 from audit.errors import AuditError, Fenced, Unavailable
 from consumers.guard import Guard
 from consumers.metrics import Metrics

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.capture.embedded import EmbeddedLedger, open_for_writing
+from audit.capture.delivery.embedded import EmbeddedLedger, open_for_writing
 from audit.errors import InvalidInput, StoreCorrupt
 from audit.log.entry import SourceSpan
 from audit.log.intake import Message, accept

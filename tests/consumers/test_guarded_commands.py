@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.capture.embedded import open_for_writing
+from audit.capture.delivery.embedded import open_for_writing
 from audit.errors import InvalidInput, StoreCorrupt
 from audit.ledger.guarded import check_not_rolled_back
 from tests.cli.conftest import Cli, cli

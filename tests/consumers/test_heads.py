@@ -2,7 +2,7 @@
 
 import pytest
 
-from audit.capture.embedded import EmbeddedLedger
+from audit.capture.delivery.embedded import EmbeddedLedger
 from audit.errors import InvalidInput
 from audit.event.build import record_event
 from audit.event.envelope import encode_event

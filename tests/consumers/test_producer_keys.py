@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from audit.capture.embedded import open_for_writing
-from audit.capture.keyring import new_producer_key, register, revoke
+from audit.capture.delivery.embedded import open_for_writing
+from audit.capture.delivery.keyring import new_producer_key, register, revoke
 from audit.log.entry import Kind
 from audit.store import open_reader
 from audit.tlog.keyfile import read_key

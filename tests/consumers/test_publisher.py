@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from audit.capture.embedded import EmbeddedLedger
+from audit.capture.delivery.embedded import EmbeddedLedger
 from audit.errors import Unavailable
 from audit.kafka.address import KafkaAddress, parse_address
 from audit.kafka.checkpoints import publish_checkpoint

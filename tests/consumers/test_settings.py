@@ -60,7 +60,7 @@ def test_what_is_no_health_address(text: str) -> None:
 
 
 def test_both_commands_have_the_same_options() -> None:
-    from audit.cli.consume import consume as as_subcommand
+    from audit.cli.operators.consume import consume as as_subcommand
 
     assert [option.name for option in as_subcommand.params] == [
         option.name for option in consume.params

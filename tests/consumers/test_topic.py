@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
-from audit.capture.embedded import open_for_writing
+from audit.capture.delivery.embedded import open_for_writing
 from audit.errors import InvalidInput, NotFound, StoreCorrupt
 from audit.event.fingerprint import SINGLE_OBJECT_MAGIC
 from audit.kafka.address import parse_address

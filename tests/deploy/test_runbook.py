@@ -155,7 +155,7 @@ def test_every_setting_exists(name: str) -> None:
     for path in (DEPLOY / "compose.yaml", DEPLOY / "entrypoint.sh", DEPLOY / "setup.py"):
         known |= set(re.findall(r"\b[A-Z]+_[A-Z_]+\b", path.read_text()))
     known |= {f"{secret}_FILE" for secret in known}
-    for module in ("audit.kafka.address", "audit.capture.bus", "consumers.command"):
+    for module in ("audit.kafka.address", "audit.capture.delivery.bus", "consumers.command"):
         source = importlib.import_module(module).__file__
         assert source is not None
         known |= set(re.findall(r"\bAUDIT_[A-Z_]+\b", Path(source).read_text()))

@@ -10,7 +10,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
-from audit.capture.embedded import open_for_writing
+from audit.capture.delivery.embedded import open_for_writing
 from audit.errors import InvalidInput, NotFound
 from audit.kafka import completeness
 from audit.kafka.address import CLIENTS, parse_address

@@ -21,7 +21,7 @@ from audit.ledger.export.events import event_batch, event_schema
 from audit.ledger.export.json_texts import row_texts
 from audit.log.record import Record, read_record
 from audit.replay.books import Books
-from audit.replay.columnar.changes import read_changes
+from audit.replay.columnar.decode.changes import read_changes
 from audit.replay.columnar.lockstep import Source
 from audit.store.contract import Located
 from tests.backends import SqliteBackend, new_backend

@@ -9,11 +9,11 @@ import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
 from audit.capture.emitter import Emitter
-from audit.capture.runs import model_run
+from audit.capture.pipeline.runs import model_run
 from audit.event.envelope import encode_event
-from audit.lineage.models import ModelVersion
-from audit.lineage.prediction_replay import replay_prediction
-from audit.lineage.verdict import PredictionReplay
+from audit.lineage.again.prediction_replay import replay_prediction
+from audit.lineage.again.verdict import PredictionReplay
+from audit.lineage.recorded.models import ModelVersion
 from audit.store import open_reader
 from audit.store.blobs import BlobStore
 from audit.verify.policy import Policy
@@ -101,7 +101,7 @@ def example() -> pd.DataFrame:
 
 def call_of(case: Case, prediction_id: str | None) -> dict[str, Any]:
     """The recorded `call` of a prediction, as JSON."""
-    from audit.lineage.predictions import find_prediction
+    from audit.lineage.recorded.predictions import find_prediction
     from audit.replay.points import resolve
 
     assert prediction_id is not None

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 import audit
-from audit.lineage.profile import profile_of
+from audit.lineage.content.profile import profile_of
 from audit.store.blobs import BlobStore
 
 START = datetime(2026, 1, 5, tzinfo=UTC)

@@ -11,8 +11,8 @@ from typing import Any
 from audit.capture.emitter import Emitter
 from audit.errors import AuditError
 from audit.event.build import new_event_id
-from audit.lineage.graph import Trace
-from audit.lineage.trace import trace
+from audit.lineage.tracing.graph import Trace
+from audit.lineage.tracing.trace import trace
 from audit.replay.points import resolve
 from audit.store import open_reader
 

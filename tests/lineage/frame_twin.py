@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from audit.lineage.frame_digest import cell_bytes, text_bytes
+from audit.lineage.content.frame_digest import cell_bytes, text_bytes
 
 LETTERS = {
     "int64": "q", "int8": "b", "uint64": "Q", "float64": "d", "float32": "f", "bool": "?",

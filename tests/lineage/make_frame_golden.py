@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from audit.lineage.frame_v2 import array_v2, frame_v2
+from audit.lineage.content.frame_v2 import array_v2, frame_v2
 
 GOLDEN = Path(__file__).resolve().parent / "golden" / "frame_v2.json"
 

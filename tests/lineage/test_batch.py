@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audit.capture import prediction_batch
-from audit.capture.predictor import predictor
+from audit.capture.predicting import prediction_batch
+from audit.capture.predicting.predictor import predictor
 from audit.errors import FormatError, InvalidInput, InvalidProof, RejectedInput, StoreCorrupt
-from audit.lineage.batch import (
+from audit.lineage.recorded.batch import (
     prove_row,
     read_lines,
     read_row,
@@ -21,7 +21,7 @@ from audit.lineage.batch import (
     rows_of,
     verify_row,
 )
-from audit.lineage.predictions import Batch, Prediction, csv_lines
+from audit.lineage.recorded.predictions import Batch, Prediction, csv_lines
 from tests.lineage.common import Case
 from tests.lineage.test_predictor_kinds import recorded
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audit.capture import prediction_batch
-from audit.capture.predictor import predictor
+from audit.capture.predicting import prediction_batch
+from audit.capture.predicting.predictor import predictor
 from tests.lineage.common import Case
 from tests.lineage.test_traffic import run
 

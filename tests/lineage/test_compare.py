@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from audit.lineage.compare import bits, compare, ulps_between
-from audit.lineage.served import describe
+from audit.lineage.again.compare import bits, compare, ulps_between
+from audit.lineage.content.served import describe
 
 OTHER_NAN = struct.unpack("<d", struct.pack("<Q", 0xFFF8_0000_0000_0001))[0]
 NEXT = math.nextafter(0.3, 1.0)

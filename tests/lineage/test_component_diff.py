@@ -10,8 +10,8 @@ import pytest
 
 from audit.errors import NotFound
 from audit.ledger import Ledger
-from audit.lineage.capsule import Subject, capture
-from audit.lineage.component_diff import ComponentDiff
+from audit.lineage.recorded.component_diff import ComponentDiff
+from audit.lineage.source.capsule import Subject, capture
 from tests.lineage.common import CLOCK_US, Case
 from tests.lineage.run_records import DIGEST, checked, run
 

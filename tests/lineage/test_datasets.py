@@ -10,7 +10,8 @@ import pytest
 from audit.errors import Ambiguous, InvalidInput, NotFound
 from audit.event.build import new_event_id, record_event
 from audit.ledger.facade import Ledger
-from audit.lineage.datasets import (
+from audit.lineage.content.row_selection import is_selection, select_rows
+from audit.lineage.recorded.datasets import (
     DIFFERENT,
     NOT_REPLAYABLE,
     ROOT_DIFFERS,
@@ -19,8 +20,7 @@ from audit.lineage.datasets import (
     all_datasets,
     find_dataset,
 )
-from audit.lineage.row_selection import is_selection, select_rows
-from audit.lineage.run_inputs import describe_data
+from audit.lineage.recorded.run_inputs import describe_data
 from tests.backends import SqliteBackend
 from tests.lineage.common import Case, example
 
@@ -239,7 +239,7 @@ def test_hostile_records_are_a_verdict(table: Case, fields: dict[str, Any]) -> N
 
 
 def test_older_digests_are_read(table: Case) -> None:
-    from audit.lineage.frame_digest import frame_digest
+    from audit.lineage.content.frame_digest import frame_digest
 
     frame = read(table)
     ref = declare(table, frame, digest=f"frame-v1:{frame_digest(frame)}", columns={})

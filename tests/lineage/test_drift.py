@@ -13,10 +13,17 @@ import pytest
 
 import audit
 from audit.errors import InvalidInput, NotFound
-from audit.lineage import distributions, observed
-from audit.lineage.distributions import Column, Distribution, Profiled, category_text, comparable
-from audit.lineage.drift_columns import compare_column, judge, type_change
-from audit.lineage.statistics import Statistic
+from audit.lineage.content import distributions
+from audit.lineage.content.distributions import (
+    Column,
+    Distribution,
+    Profiled,
+    category_text,
+    comparable,
+)
+from audit.lineage.content.statistics import Statistic
+from audit.lineage.drifting import observed
+from audit.lineage.drifting.drift_columns import compare_column, judge, type_change
 from audit.store.blobs import BlobStore
 from tests.lineage.common_drift import (
     A_WEEK,

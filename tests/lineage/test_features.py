@@ -6,11 +6,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from audit.capture.features import FeatureDefinition, features
-from audit.capture.predictor import Predictor, predictor
+from audit.capture.pipeline.features import FeatureDefinition, features
+from audit.capture.predicting.predictor import Predictor, predictor
 from audit.errors import InvalidInput, NotFound
 from audit.ledger import Ledger
-from audit.lineage.features import find_definitions
+from audit.lineage.recorded.features import find_definitions
 from audit.replay.points import resolve
 from audit.store import open_reader
 from tests.lineage.common import Case

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from audit.errors import InvalidInput
-from audit.lineage.frame_digest import array_digest, frame_digest
+from audit.lineage.content.frame_digest import array_digest, frame_digest
 
 
 def base() -> pd.DataFrame:

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.errors import InvalidInput
-from audit.lineage import frame_v2 as module
-from audit.lineage.frame_v2 import array_v2, frame_v2, unique_names
+from audit.lineage.content import frame_v2 as module
+from audit.lineage.content.frame_v2 import array_v2, frame_v2, unique_names
 from tests.lineage.frame_twin import Column, build, twin_column, twin_digest
 from tests.lineage.make_frame_golden import GOLDEN, golden
 
@@ -281,7 +281,7 @@ def test_while_the_interpreter_ends() -> None:
     """A run that is closed at exit still hashes what it made."""
     script = (
         "import atexit, numpy, pandas\n"
-        "from audit.lineage.frame_v2 import frame_v2\n"
+        "from audit.lineage.content.frame_v2 import frame_v2\n"
         "frame = pandas.DataFrame(numpy.arange(2_000_000.0).reshape(-1, 4))\n"
         "first = frame_v2(frame)\n"
         "atexit.register(lambda: print(frame_v2(frame) == first))\n"

@@ -6,10 +6,10 @@ import pytest
 
 from audit.errors import Ambiguous, InvalidInput, NotFound
 from audit.ledger import Ledger
-from audit.lineage.dataset_card import dataset_card, feature_card
-from audit.lineage.model_card import count_predictions
-from audit.lineage.prediction_card import prediction_card
-from audit.lineage.run_card import run_card
+from audit.lineage.recorded.dataset_card import dataset_card, feature_card
+from audit.lineage.recorded.model_card import count_predictions
+from audit.lineage.recorded.prediction_card import prediction_card
+from audit.lineage.recorded.run_card import run_card
 from tests.lineage.common import Case, example, trained
 from tests.lineage.run_records import (
     DIGEST,
@@ -26,7 +26,7 @@ OTHER = "sha256:" + "cd" * 32
 
 
 def test_the_card_of_a_trained_model(case: Case) -> None:
-    from audit.capture.runs import model_run
+    from audit.capture.pipeline.runs import model_run
 
     with model_run("credit-risk", params={"C": 0.5}, seed=7, emitter=case.emit) as training:
         digest = training.input(example(), name="inquiries")

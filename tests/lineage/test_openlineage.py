@@ -10,8 +10,8 @@ import pytest
 
 import audit
 from audit.errors import AuditError, FormatError, InvalidInput, LimitExceeded
-from audit.lineage.openlineage import MAX_EVENT_CHARS, imported, run_events, run_id
-from audit.lineage.runs import find_run, find_runs
+from audit.lineage.recorded.openlineage import MAX_EVENT_CHARS, imported, run_events, run_id
+from audit.lineage.recorded.runs import find_run, find_runs
 
 ORIGIN = "example.com/ledger"
 URI = re.compile(r"https://\S+")

@@ -17,14 +17,14 @@ import pytest
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from audit.capture.predictor import Predictor, predictor
-from audit.capture.runs import model_run
+from audit.capture.pipeline.runs import model_run
+from audit.capture.predicting.predictor import Predictor, predictor
 from audit.errors import InvalidInput, NotFound
 from audit.event.build import record_event
 from audit.event.envelope import encode_event
-from audit.lineage.integrity import check_integrity
-from audit.lineage.models import ModelVersion
-from audit.lineage.verdict import PredictionReplay
+from audit.lineage.again.integrity import check_integrity
+from audit.lineage.again.verdict import PredictionReplay
+from audit.lineage.recorded.models import ModelVersion
 from audit.log.entry import encode_entry
 from audit.log.record import read_record
 from audit.replay.books import Books
@@ -507,7 +507,7 @@ def test_the_tolerance_of_the_model_version(case: Case) -> None:
 
 
 def test_another_environment(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    from audit.capture import logged as module
+    from audit.capture.predicting import logged as module
 
     older = {"numpy": "1.0.0", "python": "3.11.0", "left_pad": "1"}
     monkeypatch.setattr(module, "environment", lambda modules: older)

@@ -8,10 +8,15 @@ from typing import Any
 
 import pytest
 
-from audit.capture.predictor import predictor
+from audit.capture.predicting.predictor import predictor
 from audit.errors import Ambiguous, NotFound
 from audit.event.envelope import Event, encode_event
-from audit.lineage.predictions import csv_lines, find_prediction, find_predictions, narrowed
+from audit.lineage.recorded.predictions import (
+    csv_lines,
+    find_prediction,
+    find_predictions,
+    narrowed,
+)
 from audit.log.intake import Message
 from audit.replay.points import resolve
 from audit.replay.query import parse_query
@@ -129,7 +134,7 @@ def test_an_id_of_two_sources(case: Case) -> None:
 
 
 def test_what_cannot_be_read_is_listed_all_the_same(case: Case, tmp_path: Path) -> None:
-    from audit.capture.embedded import open_for_writing
+    from audit.capture.delivery.embedded import open_for_writing
 
     record(case, "1", output=1)
     case.emit.flush()

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 import audit
-from audit.capture.predictor import predictor
+from audit.capture.predicting.predictor import predictor
 from audit.errors import InvalidInput, Unavailable
-from audit.lineage.predictions import Prediction, find_predictions
+from audit.lineage.recorded.predictions import Prediction, find_predictions
 from audit.replay.points import resolve
 from audit.replay.query import parse_query
 from audit.store import open_reader
@@ -111,7 +111,7 @@ def test_every_form_of_output(case: Case, output: Any) -> None:
     (found,) = recorded(case)
     assert found.problem is None
     call = call_of(case, score.last_id)
-    from audit.lineage.served import describe
+    from audit.lineage.content.served import describe
 
     expected = describe(output)
     assert (repr(found.output), call["output"]) == (repr(expected.value), expected.form)

@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 
 import audit
-from audit.capture import prediction_payload as wire
-from audit.capture import shadow as shadows
-from audit.capture.predictor import predictor
+from audit.capture.predicting import prediction_payload as wire
+from audit.capture.predicting import shadow as shadows
+from audit.capture.predicting.predictor import predictor
 from audit.errors import InvalidInput, RejectedInput
 from audit.event.payload import encode_record
-from audit.lineage.expects import MAX_VIOLATIONS, Expects
-from audit.lineage.made_features import MadeFeatures
-from audit.lineage.models import ModelVersion
-from audit.lineage.predictions import Prediction, find_predictions
-from audit.lineage.records import Named
+from audit.lineage.again.made_features import MadeFeatures
+from audit.lineage.content.expects import MAX_VIOLATIONS, Expects
+from audit.lineage.recorded.models import ModelVersion
+from audit.lineage.recorded.predictions import Prediction, find_predictions
+from audit.lineage.recorded.records import Named
 from audit.replay.points import resolve
 from audit.replay.query import parse_query
 from audit.store import open_reader
@@ -90,7 +90,7 @@ def test_kept_names_do_not_bend_what_comes_next(case: Case) -> None:
         score({"a": 1.0, "b": 2**70})
     with pytest.raises(InvalidInput):
         score({"a": 1.0, "b": "\ud800"})
-    from audit.lineage.served import rebuild
+    from audit.lineage.content.served import rebuild
 
     made = [rebuild(dict(p.features), (p.call or {})["features"]) for p in recorded(case)]
     assert [repr(one) for one in made] == [repr(one) for one in calls]

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.errors import FormatError, InvalidInput, LimitExceeded
-from audit.lineage import profile as module
-from audit.lineage.profile import Profile, profile_bytes, profile_of, read_profile
+from audit.lineage.content import profile as module
+from audit.lineage.content.profile import Profile, profile_bytes, profile_of, read_profile
 
 
 def profiled(data: Any) -> Profile:

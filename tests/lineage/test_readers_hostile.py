@@ -17,16 +17,16 @@ from audit.errors import AuditError, LimitExceeded
 from audit.event.build import record_event
 from audit.event.canonical import builtin
 from audit.event.times import MAX_TIME_US, MIN_TIME_US
-from audit.lineage.component_diff import compare_components
-from audit.lineage.dataset_card import dataset_card, feature_card
-from audit.lineage.datasets import all_datasets, check_dataset
-from audit.lineage.evaluations import compare_evaluations
-from audit.lineage.model_card import count_predictions, model_card
-from audit.lineage.prediction_card import prediction_card
-from audit.lineage.run_card import run_card
-from audit.lineage.serving import serving_history
-from audit.lineage.skew import skew
-from audit.lineage.trace_diff import trace_diff
+from audit.lineage.drifting.skew import skew
+from audit.lineage.recorded.component_diff import compare_components
+from audit.lineage.recorded.dataset_card import dataset_card, feature_card
+from audit.lineage.recorded.datasets import all_datasets, check_dataset
+from audit.lineage.recorded.evaluations import compare_evaluations
+from audit.lineage.recorded.model_card import count_predictions, model_card
+from audit.lineage.recorded.prediction_card import prediction_card
+from audit.lineage.recorded.run_card import run_card
+from audit.lineage.recorded.serving import serving_history
+from audit.lineage.tracing.trace_diff import trace_diff
 from audit.store.blobs import BlobStore
 from tests.lineage.common import CLOCK_US, Case
 from tests.lineage.common_trace import frame, sha

@@ -10,16 +10,16 @@ import pytest
 import audit
 from audit.capture.emitter import Emitter
 from audit.errors import NotFound
-from audit.lineage.dataset_card import dataset_card, feature_card
-from audit.lineage.datasets import find_dataset
-from audit.lineage.distributions import Column
-from audit.lineage.drift_columns import compare_column
-from audit.lineage.evaluations import UNKNOWN_DATA, compare_evaluations
-from audit.lineage.model_card import count_predictions, model_card
-from audit.lineage.models import find_models
-from audit.lineage.records import data_uses
-from audit.lineage.runs import find_run, find_runs
-from audit.lineage.serving import serving, serving_history
+from audit.lineage.content.distributions import Column
+from audit.lineage.drifting.drift_columns import compare_column
+from audit.lineage.recorded.dataset_card import dataset_card, feature_card
+from audit.lineage.recorded.datasets import find_dataset
+from audit.lineage.recorded.evaluations import UNKNOWN_DATA, compare_evaluations
+from audit.lineage.recorded.model_card import count_predictions, model_card
+from audit.lineage.recorded.models import find_models
+from audit.lineage.recorded.records import data_uses
+from audit.lineage.recorded.runs import find_run, find_runs
+from audit.lineage.recorded.serving import serving, serving_history
 from audit.replay.points import resolve
 from audit.store import open_reader
 from tests.lineage.common import Case

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from audit.lineage.capsule import Capsule, Subject, capture
-from audit.lineage.environment import differences, environment
-from audit.lineage.rerun import Reply, Request, rerun
-from audit.lineage.served import describe, describe_fields
+from audit.lineage.again.rerun import Reply, Request, rerun
+from audit.lineage.content.served import describe, describe_fields
+from audit.lineage.source.capsule import Capsule, Subject, capture
+from audit.lineage.source.environment import differences, environment
 from audit.store.blobs import digest_of
 
 model = LogisticRegression(C=0.5).fit([[0.0, 1.0], [1.0, 0.5], [2.0, 0.0]], [0, 1, 1])

@@ -4,14 +4,14 @@ import math
 
 import pytest
 
-from audit.capture.embedded import open_for_writing
+from audit.capture.delivery.embedded import open_for_writing
 from audit.errors import InvalidInput, NotFound
 from audit.event.build import schema_event
 from audit.event.envelope import encode_event
 from audit.ledger import Ledger
 from audit.ledger.flags import Said, flag, unflag
-from audit.lineage.reviews import find_reviews, flag_event
-from audit.lineage.suspects import suspects
+from audit.lineage.recorded.reviews import find_reviews, flag_event
+from audit.lineage.tracing.suspects import suspects
 from audit.log.intake import Message
 from audit.store.contract import Status
 from tests.lineage.common import Case

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from audit.capture.component import component
-from audit.capture.run_record import current_run
+from audit.capture.pipeline.component import component
+from audit.capture.pipeline.run_record import current_run
 from audit.ledger import Ledger
-from audit.lineage.run_replay import RunReplay, replay_run
+from audit.lineage.again.run_replay import RunReplay, replay_run
 from audit.replay.points import resolve
 from audit.store import open_reader
 from tests.lineage.common import Case

@@ -2,13 +2,13 @@
 
 import pytest
 
-from audit.capture.embedded import open_for_writing
+from audit.capture.delivery.embedded import open_for_writing
 from audit.errors import InvalidInput
 from audit.event.build import record_event, schema_event
 from audit.event.envelope import encode_event
 from audit.ledger import Ledger
-from audit.lineage.run_search import has_column, last_run
-from audit.lineage.runs import use_to_json
+from audit.lineage.recorded.run_search import has_column, last_run
+from audit.lineage.recorded.runs import use_to_json
 from audit.log.intake import Message
 from tests.lineage.common import CLOCK_US, Case
 from tests.lineage.run_records import DAY_US, DIGEST, RUN_FIELDS, run, use

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 import audit
-from audit.capture.runs import model_run
+from audit.capture.pipeline.runs import model_run
 from audit.errors import Ambiguous, InvalidInput, NotFound, StoreCorrupt
-from audit.lineage.frame_v2 import frame_v2
-from audit.lineage.models import find_model_version, find_models, model_key
+from audit.lineage.content.frame_v2 import frame_v2
+from audit.lineage.recorded.models import find_model_version, find_models, model_key
 from audit.log.record import Record, read_record
 from audit.replay.books import Books
 from audit.replay.points import resolve

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import audit
-from audit.lineage.models import find_model_version
+from audit.lineage.recorded.models import find_model_version
 from audit.replay.points import resolve
 from audit.store import open_reader
 from audit.store.blobs import BlobStore
@@ -48,7 +48,7 @@ SERVE = """\
 import sys
 
 import audit
-from audit.lineage.models import find_model_version
+from audit.lineage.recorded.models import find_model_version
 from audit.replay.points import resolve
 from audit.store.blobs import BlobStore
 

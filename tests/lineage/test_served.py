@@ -13,8 +13,8 @@ import pytest
 
 from audit.errors import FormatError, InvalidInput, LimitExceeded
 from audit.event.values import dumps, loads
-from audit.lineage.forms import Form
-from audit.lineage.served import describe, describe_fields, rebuild
+from audit.lineage.content.forms import Form
+from audit.lineage.content.served import describe, describe_fields, rebuild
 
 
 def through_json(value: Any, form: Form) -> tuple[Any, Form]:

@@ -6,7 +6,7 @@ import pytest
 
 from audit.errors import InvalidInput, NotFound
 from audit.ledger import Ledger
-from audit.lineage.serving import serving_history
+from audit.lineage.recorded.serving import serving_history
 from tests.lineage.common import Case
 from tests.lineage.run_records import DIGEST, model, transition
 

@@ -11,8 +11,8 @@ import pytest
 
 import audit
 from audit.errors import InvalidInput, NotFound
-from audit.lineage.drift_report import DriftReport
-from audit.lineage.skew import SkewReport, skew
+from audit.lineage.drifting.drift_report import DriftReport
+from audit.lineage.drifting.skew import SkewReport, skew
 from audit.store.blobs import BlobStore
 from tests.lineage.common_drift import predict
 

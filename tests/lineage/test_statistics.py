@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
-from audit.lineage import statistics as of
-from audit.lineage.statistics import Statistic
+from audit.lineage.content import statistics as of
+from audit.lineage.content.statistics import Statistic
 
 RNG = np.random.default_rng(11)
 A, B = RNG.normal(0, 1, 300), RNG.normal(0.5, 1.2, 200)

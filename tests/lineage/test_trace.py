@@ -5,8 +5,8 @@ import json
 import pytest
 
 from audit.errors import InvalidInput, LimitExceeded, NotFound
-from audit.lineage.trace_out import to_dot, to_tree
-from audit.lineage.trace_rows import MAX_SCANNED_ENTRIES
+from audit.lineage.tracing.trace_out import to_dot, to_tree
+from audit.lineage.tracing.trace_rows import MAX_SCANNED_ENTRIES
 from tests.lineage.common import Case
 from tests.lineage.common_trace import MODEL, Pipeline, frame, pairs, refs, sha
 
@@ -230,7 +230,7 @@ def test_many_entries_are_not_searched_for_rows(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert MAX_SCANNED_ENTRIES >= 1_000
-    monkeypatch.setattr("audit.lineage.trace_rows.MAX_SCANNED_ENTRIES", 3)
+    monkeypatch.setattr("audit.lineage.tracing.trace_rows.MAX_SCANNED_ENTRIES", 3)
     made = pipeline.asked(sha("late"), "1002")
     found = pipeline.trace(f"prediction/{pipeline.predict('1', None, '001', feature_sets=[made])}")
     assert [node.ref for node in found.of_kind("row")] == ["inquiry/1002"]

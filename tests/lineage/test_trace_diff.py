@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from audit.lineage.source_diff import source_diff
-from audit.lineage.trace_diff import TraceDiff, trace_diff
+from audit.lineage.source.source_diff import source_diff
+from audit.lineage.tracing.trace_diff import TraceDiff, trace_diff
 from audit.replay.points import resolve
 from audit.store import open_reader
 from tests.lineage.common import Case

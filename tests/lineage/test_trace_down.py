@@ -2,8 +2,8 @@
 
 import pytest
 
-from audit.lineage.feedback import feedback_loops
-from audit.lineage.trace_out import to_tree
+from audit.lineage.tracing.feedback import feedback_loops
+from audit.lineage.tracing.trace_out import to_tree
 from tests.lineage.common import Case
 from tests.lineage.common_trace import MODEL, Pipeline, frame, pairs, refs, sha
 
@@ -104,7 +104,7 @@ def test_predictions_made_from_predictions(pipeline: Pipeline) -> None:
 def test_the_list_has_a_limit_the_count_is_exact(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("audit.lineage.trace_down.MAX_PREDICTIONS_LISTED", 2)
+    monkeypatch.setattr("audit.lineage.tracing.trace_down.MAX_PREDICTIONS_LISTED", 2)
     pipeline.trained("1", "artifact", "clean")
     for _ in range(5):
         pipeline.predict("1", sha("artifact"), "001")

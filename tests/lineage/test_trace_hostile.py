@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from audit.lineage.trace_index import view_of
-from audit.lineage.trace_out import to_dot, to_tree
+from audit.lineage.tracing.trace_index import view_of
+from audit.lineage.tracing.trace_out import to_dot, to_tree
 from audit.replay.points import resolve
 from audit.store import open_reader
 from tests.lineage.common import Case
@@ -71,19 +71,19 @@ def test_points_that_are_not_of_this_ledger(pipeline: Pipeline) -> None:
 
 
 def test_huge_lists_have_a_limit(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("audit.lineage.graph.MAX_LISTED", 5)
+    monkeypatch.setattr("audit.lineage.tracing.graph.MAX_LISTED", 5)
     uses = [{"name": str(number), "digest": frame(str(number))} for number in range(50)]
     run = pipeline.run("x", inputs=uses, outputs=uses)
     for downstream in (False, True):
         found = pipeline.trace(f"run/{run}", downstream=downstream)
         assert any("the first 5 are followed" in note for note in found.cut_off)
         assert len(found.of_kind("data")) == 5
-    monkeypatch.setattr("audit.lineage.graph.MAX_NODES", 3)
+    monkeypatch.setattr("audit.lineage.tracing.graph.MAX_NODES", 3)
     found = pipeline.trace(f"run/{run}")
     assert len(found.nodes) == 3
     assert "there are more than 3 nodes" in found.cut_off
-    monkeypatch.setattr("audit.lineage.graph.MAX_NODES", 100)
-    monkeypatch.setattr("audit.lineage.graph.MAX_EDGES", 2)
+    monkeypatch.setattr("audit.lineage.tracing.graph.MAX_NODES", 100)
+    monkeypatch.setattr("audit.lineage.tracing.graph.MAX_EDGES", 2)
     assert len(pipeline.trace(f"run/{run}").edges) == 2
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from audit.capture.predictor import Predictor, predictor
-from audit.capture.runs import model_run
+from audit.capture.pipeline.runs import model_run
+from audit.capture.predicting.predictor import Predictor, predictor
 from audit.errors import NotFound
-from audit.lineage.traffic import ReplayedTraffic, replay_traffic
+from audit.lineage.again.traffic import ReplayedTraffic, replay_traffic
 from audit.replay.points import resolve
 from audit.replay.query import parse_query
 from audit.store import open_reader

@@ -176,7 +176,7 @@ def test_a_training_set_is_made_again(logged: tuple[Case, list[str]]) -> None:
 
 
 def test_rows_of_a_batch_are_predictions(case: Case) -> None:
-    from audit.capture.predictor import predictor
+    from audit.capture.predicting.predictor import predictor
 
     version = case.register({"w": 0.5}, "1")
 

@@ -20,7 +20,7 @@ from audit.store.sql_store import SqlStore
 from tests.backends import BACKENDS, Backend, SqliteBackend, new_backend, signer_of
 
 if TYPE_CHECKING:
-    from audit.replay.columnar.model import ReadModel
+    from audit.replay.columnar.kept.model import ReadModel
 
 ORIGIN = "example.com/replay"
 START_US = parse_rfc3339("2026-01-01T00:00:00Z")
@@ -227,6 +227,6 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LedgerInT
 
 def open_columns(reader: Reader, folder: Path | None) -> "ReadModel":
     """The read model of a ledger."""
-    from audit.replay.columnar.model import open_read_model
+    from audit.replay.columnar.kept.model import open_read_model
 
     return open_read_model(reader, folder)

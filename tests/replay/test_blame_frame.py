@@ -109,7 +109,7 @@ def test_who_only_repeats_a_value_has_not_set_it(ledger: LedgerInTest, tmp_path:
 def test_an_entry_that_is_not_there_any_more_is_said(ledger: LedgerInTest, tmp_path: Path) -> None:
     import numpy as np
 
-    from audit.replay.columnar import said
+    from audit.replay.columnar.fold import said
 
     ledger.emit("create", "a", {"n": 1})
     steps = Steps(ledger.store, "user", ledger.cut())

@@ -100,7 +100,7 @@ def test_a_column_without_a_value_has_no_type_of_rows_that_are_not_shown(
     source = open_columns(ledger.store, tmp_path / "own")
     path = FastPath(lambda: source, from_entries=0)
     # A new schema between, or other valid times: all rows are compared.
-    monkeypatch.setattr("audit.replay.columnar.among.pair", lambda *_: None)
+    monkeypatch.setattr("audit.replay.columnar.fold.among.pair", lambda *_: None)
     monkeypatch.setattr(audit.replay.diff, "FAST_DIFF_ENTRIES", 0)
     attach(ledger.store, path)
     found = compared(ledger.store, "user", a, ledger.cut(), None, None).differences

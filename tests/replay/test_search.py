@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from audit.errors import StoreCorrupt
-from audit.replay.columnar.search import matching
+from audit.replay.columnar.kept.search import matching
 from audit.replay.events import Counted, count_events, events
 from audit.replay.query import OPTIONAL, SORTS, parse_query
 from audit.replay.rows import UNAVAILABLE
@@ -272,7 +272,7 @@ def test_the_real_read_model_finds_what_the_plain_path_finds(
 
 @pytest.fixture(scope="module")
 def model(filled: LedgerInTest) -> Any:
-    from audit.replay.columnar.model import open_read_model
+    from audit.replay.columnar.kept.model import open_read_model
 
     return open_read_model(filled.store, None)
 

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from audit.capture.embedded import open_for_writing
+from audit.capture.delivery.embedded import open_for_writing
 from audit.event.build import data_event, record_event, schema_event
 from audit.event.envelope import encode_event
 from audit.event.schema import builtin

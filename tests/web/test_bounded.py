@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from audit import Ledger
-from audit.replay.columnar.differ import GROWTH
-from audit.replay.columnar.fast import FastDataset
+from audit.replay.columnar.fold.differ import GROWTH
+from audit.replay.columnar.fold.fast import FastDataset
 from audit.web import WebOptions, readers
 from audit.web.readers import Readers
 from audit.web.screens import events
@@ -87,8 +87,8 @@ def test_differences_in_blocks_of_any_size(
     web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first block is small; no row is lost or repeated where blocks meet."""
-    monkeypatch.setattr("audit.replay.columnar.differ.FIRST_ROWS", 2)
-    monkeypatch.setattr("audit.replay.columnar.differ.ROWS_AT_ONCE", 2 * GROWTH)
+    monkeypatch.setattr("audit.replay.columnar.fold.differ.FIRST_ROWS", 2)
+    monkeypatch.setattr("audit.replay.columnar.fold.differ.ROWS_AT_ONCE", 2 * GROWTH)
     with (
         Ledger(web.store, read_model=tmp_path) as ledger,
         Ledger(web.store, read_model="off") as off,

@@ -5,7 +5,7 @@ import io
 import re
 from html import unescape
 
-from audit.lineage.graph import Edge, Node, Trace
+from audit.lineage.tracing.graph import Edge, Node, Trace
 from audit.web.drawn.graph import drawing, layout
 from tests.cli.conftest import run
 from tests.web.conftest import Web

@@ -51,7 +51,7 @@ from audit.capture.reconcile_digests import (
 from audit.capture.reconciled import Reconciled
 from audit.errors import InvalidInput
 from audit.event.types import DATA_TYPES
-from audit.lineage.verdict_record import log_points
+from audit.lineage.again.verdict_record import log_points
 from audit.replay.citation import cut_of_sizes
 from audit.replay.points import Cut
 from audit.replay.refs import parse_entity

@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, func, select
 
-from audit.capture.bus import is_kafka
 from audit.capture.database.connect import reaching
 from audit.capture.database.events import Waiting, built, check_source, failure_text
 from audit.capture.database.leases import LEASE_S, Leases
 from audit.capture.database.moves import Moves
 from audit.capture.database.purge import CONFLICT, is_sealed, purge
 from audit.capture.database.tables import require_installed
+from audit.capture.delivery.bus import is_kafka
 from audit.capture.emitter import DEFAULT_SOURCE, Emitter
 from audit.errors import Fenced, InvalidInput, StoreCorrupt, Unavailable
 from audit.event.build import Built

@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from audit.capture.bus import is_kafka
 from audit.capture.database.events import check_source
 from audit.capture.debezium.aside import lost
 from audit.capture.debezium.decode import Decoder
@@ -23,8 +22,9 @@ from audit.capture.debezium.envelope import event_of, forms
 from audit.capture.debezium.identity import Place
 from audit.capture.debezium.judge import GAP_SOURCE, SET_ASIDE, Judge, Outcome
 from audit.capture.debezium.topic import EventName, Topic
+from audit.capture.delivery.bus import is_kafka
+from audit.capture.delivery.kafka_sender import destination_name
 from audit.capture.emitter import Emitter
-from audit.capture.kafka_sender import destination_name
 from audit.errors import InvalidInput, LimitExceeded, Unavailable
 from audit.event.build import Built
 from audit.kafka.address import KAFKA_SCHEME, KafkaAddress, parse_address

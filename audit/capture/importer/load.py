@@ -17,8 +17,8 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, BinaryIO, NamedTuple
 
+from audit.capture.delivery.embedded import EmbeddedLedger
 from audit.capture.differences import difference
-from audit.capture.embedded import EmbeddedLedger
 from audit.capture.importer.known import KnownKeys, RowsNow, disk_trouble
 from audit.capture.importer.sealing import Batches, ImportResult
 from audit.capture.importer.source import Progress, Source, located

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from audit.capture.embedded import EmbeddedLedger
+from audit.capture.delivery.embedded import EmbeddedLedger
 from audit.capture.importer.jsonl_table import json_lines
 from audit.capture.importer.sealing import Batches, ImportResult
 from audit.capture.importer.source import Progress, Source, located

@@ -22,7 +22,7 @@ from functools import partial
 from hashlib import sha256
 from typing import NamedTuple
 
-from audit.capture.embedded import EmbeddedLedger
+from audit.capture.delivery.embedded import EmbeddedLedger
 from audit.capture.importer.dated import find_snapshots, refuse_gaps, shown
 from audit.capture.importer.known import disk_trouble
 from audit.capture.importer.load import FORMATS
@@ -36,7 +36,7 @@ from audit.errors import InvalidInput
 from audit.event.build import data_event, new_event_id, record_event
 from audit.event.types import DATASET_VERSION
 from audit.event.values import dumps
-from audit.lineage.records import DATASET_ENTITY
+from audit.lineage.recorded.records import DATASET_ENTITY
 from audit.replay.fold import OPS
 from audit.replay.points import resolve
 from audit.replay.refs import parse_entity

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-from audit.capture.embedded import EmbeddedLedger
-from audit.capture.kafka_sender import KafkaSender
+from audit.capture.delivery.embedded import EmbeddedLedger
+from audit.capture.delivery.kafka_sender import KafkaSender
 from audit.errors import StoreMissing, Unavailable
 from audit.event.envelope import Event
 from audit.event.types import SCHEMA

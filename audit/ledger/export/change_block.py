@@ -34,9 +34,18 @@ from audit.ledger.export.entry_block import (
 )
 from audit.ledger.export.events import Decode
 from audit.ledger.export.typed import arrow_type, kind_of, kinds_of, merged, typed_array
-from audit.replay.columnar.cellvalues import placeholders, values_of
-from audit.replay.columnar.changes import BOOLEAN, BYTES, DATE, DOUBLE, LONG, NULL, STRING, TIME
-from audit.replay.columnar.changes import Found as FoundValues
+from audit.replay.columnar.decode.cellvalues import placeholders, values_of
+from audit.replay.columnar.decode.changes import (
+    BOOLEAN,
+    BYTES,
+    DATE,
+    DOUBLE,
+    LONG,
+    NULL,
+    STRING,
+    TIME,
+)
+from audit.replay.columnar.decode.changes import Found as FoundValues
 from audit.replay.columnar.lockstep import Flags, Longs, Source
 from audit.replay.fold import OPS
 

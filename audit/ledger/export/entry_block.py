@@ -26,9 +26,9 @@ from audit.ledger.export.events import (
 from audit.ledger.export.json_texts import row_texts
 from audit.log.entry import Kind
 from audit.log.record import Record, read_record
-from audit.replay.columnar.changes import Changes, read_changes
-from audit.replay.columnar.envelopes import Envelopes, Spans, Texts, read_envelopes
-from audit.replay.columnar.known_schemas import ROW_SCHEMA
+from audit.replay.columnar.decode.changes import Changes, read_changes
+from audit.replay.columnar.decode.envelopes import Envelopes, Spans, Texts, read_envelopes
+from audit.replay.columnar.decode.known_schemas import ROW_SCHEMA
 from audit.replay.columnar.lockstep import Flags, Longs, Source
 from audit.replay.columnar.parts import NO_CODE, Bytes8
 from audit.replay.fold import DATA_PREFIX

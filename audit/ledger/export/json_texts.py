@@ -11,7 +11,16 @@ import pyarrow.compute as pc
 
 from audit.event.fields import decode_value
 from audit.event.valuejson import dumps_bytes
-from audit.replay.columnar.changes import BOOLEAN, DATE, DOUBLE, LONG, NULL, STRING, TIME, Found
+from audit.replay.columnar.decode.changes import (
+    BOOLEAN,
+    DATE,
+    DOUBLE,
+    LONG,
+    NULL,
+    STRING,
+    TIME,
+    Found,
+)
 from audit.replay.columnar.lockstep import Flags, Longs, Source
 
 _ESCAPED = r'[\x00-\x1f"\\]'

@@ -3,7 +3,7 @@
 import os
 from typing import NamedTuple
 
-from audit.capture.embedded import ENV_KEY, KEY_FILE, passphrase_of
+from audit.capture.delivery.embedded import ENV_KEY, KEY_FILE, passphrase_of
 from audit.errors import InvalidInput, LimitExceeded, Unavailable
 from audit.ledger.open import BUNDLE_SCHEME
 from audit.store import store_folder

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from audit.ledger.sql.bounds import Bounds
     from audit.ledger.sql.wanted import AsofCall, Wanted
     from audit.replay.citation import Citation
-    from audit.replay.columnar.search import Columns
+    from audit.replay.columnar.kept.search import Columns
     from audit.replay.points import Cut
     from audit.store.contract import Reader
 

@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from audit.errors import AuditError
 from audit.ledger.export.entry_block import SORTS, ops_of, texts_array, times_array
-from audit.replay.columnar.envelopes import Texts
+from audit.replay.columnar.decode.envelopes import Texts
+from audit.replay.columnar.kept.search import Columns
 from audit.replay.columnar.parts import Coded, EventsPart, Sort
-from audit.replay.columnar.search import Columns
 
 ROWS = 131_072
 """Rows of one batch: a few numbers each."""

@@ -25,7 +25,7 @@ from audit.ledger.export.typed import MAX_DIGITS, column_names
 from audit.ledger.sql.bounds import EVERYTHING, Bounds
 from audit.ledger.sql.from_model import IN_MODEL, model_batches, parts_of
 from audit.replay.books import Books
-from audit.replay.columnar.search import Columns
+from audit.replay.columnar.kept.search import Columns
 from audit.replay.names import KEY_COLUMN
 from audit.replay.points import Cut
 from audit.replay.select import Selected

@@ -5,7 +5,7 @@ from math import isfinite
 
 from markupsafe import Markup, escape
 
-from audit.lineage.distributions import Distribution
+from audit.lineage.content.distributions import Distribution
 from audit.web.shown import text
 
 WIDTH, HEIGHT, BASE = 320, 96, 80

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
-from audit.lineage.graph import Edge, Node, Trace
+from audit.lineage.tracing.graph import Edge, Node, Trace
 from audit.web.shown import text
 
 MAX_DRAWN = 150

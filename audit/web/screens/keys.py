@@ -3,7 +3,7 @@
 from itertools import islice
 from typing import Any
 
-from audit.capture.key_history import RegisteredKey
+from audit.capture.delivery.key_history import RegisteredKey
 from audit.errors import AuditError
 from audit.ledger import Ledger
 from audit.store.contract import LogInfo

@@ -1,6 +1,6 @@
 """The trace of a thing as a graph: what it was made from, or what was made from it."""
 
-from audit.lineage.graph import Node
+from audit.lineage.tracing.graph import Node
 from audit.web import links
 from audit.web.answer import Answer, Asked, Parameter, Screen
 from audit.web.drawn.graph import MAX_DRAWN, drawing

@@ -5,7 +5,7 @@ from itertools import islice
 from typing import Any
 
 from audit.ledger.cards import duration_text, status_text
-from audit.lineage.predictions import PRIMARY, Prediction, output_text, read_prediction
+from audit.lineage.recorded.predictions import PRIMARY, Prediction, output_text, read_prediction
 from audit.replay.books import Books
 from audit.web.answer import Answer, Asked, Parameter, Screen, Table
 

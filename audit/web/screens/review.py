@@ -1,6 +1,6 @@
 """Flagged outputs, and what they have in common."""
 
-from audit.lineage.suspects import suspects
+from audit.lineage.tracing.suspects import suspects
 from audit.web.answer import Answer, Asked, Parameter, Screen
 
 DEFAULT_SUSPECTS = 20

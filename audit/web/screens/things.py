@@ -5,8 +5,8 @@ from typing import Any
 from audit.errors import InvalidInput, NotFound
 from audit.ledger import Ledger
 from audit.ledger.cards import card_of, pairs_of
-from audit.lineage.model_card import model_card
-from audit.lineage.serving import serving_history
+from audit.lineage.recorded.model_card import model_card
+from audit.lineage.recorded.serving import serving_history
 from audit.log.record import Record
 from audit.replay.points import Cut
 from audit.replay.refs import parse_ref

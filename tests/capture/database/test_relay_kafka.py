@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from audit.capture import kafka_sender
 from audit.capture.database import outbox, relay
 from audit.capture.database.backlog import backlog
 from audit.capture.database.failed import failed_rows
 from audit.capture.database.purge import Purged, purge
 from audit.capture.database.relay import Relay, Settings
-from audit.capture.embedded import open_for_writing
+from audit.capture.delivery import kafka_sender
+from audit.capture.delivery.embedded import open_for_writing
 from audit.log.intake import Message
 from audit.store import open_reader
 from tests.capture.database.outbox_support import by_key, change, new_database, new_outbox, put

@@ -14,7 +14,7 @@ import pytest
 
 from audit.capture.debezium import capture as module
 from audit.capture.debezium.capture import DebeziumCapture, Settings, topic_addresses
-from audit.capture.embedded import open_for_writing
+from audit.capture.delivery.embedded import open_for_writing
 from audit.errors import InvalidInput, NotFound, Unavailable
 from audit.event.payload import decode_payload
 from audit.event.schema import SchemaBook

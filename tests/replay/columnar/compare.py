@@ -6,7 +6,7 @@ import pandas as pd
 import pyarrow as pa
 
 from audit.replay.asof import Dataset
-from audit.replay.columnar.fast import FastDataset, FastReplay
+from audit.replay.columnar.fold.fast import FastDataset, FastReplay
 from audit.replay.frame import build_frame
 from audit.replay.points import Cut
 from audit.replay.rows import same_value

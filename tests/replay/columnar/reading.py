@@ -14,7 +14,7 @@ from audit.event.types import SCHEMA, SCHEMA_SOURCE
 from audit.event.values import Value
 from audit.log.entry import Kind
 from audit.log.record import Record
-from audit.replay.columnar.cellvalues import SPELLED
+from audit.replay.columnar.decode.cellvalues import SPELLED
 from audit.replay.columnar.parts import NO_CODE, Coded, DatasetPart, EventsPart
 from audit.replay.query import sort_of
 from audit.replay.rows import unchanged

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import audit.replay.diff
-from audit.replay.columnar.among import pair
-from audit.replay.columnar.fast import FastReplay
+from audit.replay.columnar.fold.among import pair
+from audit.replay.columnar.fold.fast import FastReplay
 from audit.replay.diff import compared, diff
 from audit.replay.fastpath import FastPath, attach
 from audit.replay.points import Cut

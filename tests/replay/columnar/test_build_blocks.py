@@ -17,10 +17,10 @@ from audit.event.canonical import builtin
 from audit.event.declared import declare
 from audit.event.envelope import Encryption, Event, encode_event
 from audit.log.entry import NO_HASH, Entry, Kind, SourceSpan, encode_entry
-from audit.replay.columnar.block import read_block
-from audit.replay.columnar.gathering import Gathering, Piece
-from audit.replay.columnar.keybook import no_keys
-from audit.replay.columnar.known_schemas import KnownSchemas
+from audit.replay.columnar.decode.block import read_block
+from audit.replay.columnar.decode.known_schemas import KnownSchemas
+from audit.replay.columnar.kept.gathering import Gathering, Piece
+from audit.replay.columnar.kept.keybook import no_keys
 from audit.replay.rows import UNAVAILABLE
 from tests.replay.columnar.reading import (
     events_in,

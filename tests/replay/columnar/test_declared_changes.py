@@ -18,8 +18,8 @@ from audit.event.declared import declare
 from audit.event.envelope import Event
 from audit.event.fields import encode_value
 from audit.event.row import FULL, PATCH, Change
-from audit.replay.columnar.cellvalues import spelled
-from audit.replay.columnar.declared_changes import read_declared
+from audit.replay.columnar.decode.cellvalues import spelled
+from audit.replay.columnar.decode.declared_changes import read_declared
 from audit.replay.columnar.lockstep import Source
 from audit.replay.rows import UNAVAILABLE, unchanged
 from tests.replay.columnar.test_build_blocks import DECLARED, check, leaves_of

@@ -9,9 +9,9 @@ from audit.errors import Unavailable
 from audit.event.build import data_event
 from audit.ledger.facade import Ledger
 from audit.replay.asof import Dataset, dataset
-from audit.replay.columnar import fast, snapshots
-from audit.replay.columnar.fast import FastDataset, FastReplay
-from audit.replay.columnar.source import PartSource
+from audit.replay.columnar.fold import fast, snapshots
+from audit.replay.columnar.fold.fast import FastDataset, FastReplay
+from audit.replay.columnar.fold.source import PartSource
 from audit.replay.fastpath import FastPath, attach
 from audit.replay.steps import Steps
 from tests.backends import SqliteBackend

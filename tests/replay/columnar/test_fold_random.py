@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from audit.event.build import schema_event
 from audit.event.canonical import builtin
-from audit.replay.columnar.fast import FastDataset, FastReplay
-from audit.replay.columnar.source import PartSource
+from audit.replay.columnar.fold.fast import FastDataset, FastReplay
+from audit.replay.columnar.fold.source import PartSource
 from audit.replay.fold import UNAVAILABLE
 from audit.replay.points import Cut
 from tests.backends import SqliteBackend

@@ -10,12 +10,13 @@ import pytest
 
 from audit.event.fields import encode_value
 from audit.replay.columnar import pool as pools
-from audit.replay.columnar import snapshots, threads
+from audit.replay.columnar import threads
 from audit.replay.columnar.column import ABSENT, MAX_LEAVES, NULL, VALUE, Column
-from audit.replay.columnar.fast import FastDataset, FastReplay
+from audit.replay.columnar.fold import snapshots
+from audit.replay.columnar.fold.fast import FastDataset, FastReplay
+from audit.replay.columnar.fold.prepare import prepare
+from audit.replay.columnar.fold.state import Finder
 from audit.replay.columnar.pool import Kind, Pool
-from audit.replay.columnar.prepare import prepare
-from audit.replay.columnar.state import Finder
 from audit.replay.steps import Steps
 from tests.backends import SqliteBackend
 from tests.replay.columnar.compare import same_answers, same_frames

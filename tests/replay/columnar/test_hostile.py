@@ -18,12 +18,12 @@ import pytest
 
 from audit.errors import AuditError
 from audit.ledger.facade import Ledger
-from audit.replay.columnar import folder as folders
-from audit.replay.columnar import model
-from audit.replay.columnar.fast import FastReplay
-from audit.replay.columnar.files import CannotKeep, Digest, read_arrays, write_arrays
-from audit.replay.columnar.folder import LogFolder
-from audit.replay.columnar.model import open_read_model
+from audit.replay.columnar.fold.fast import FastReplay
+from audit.replay.columnar.kept import folder as folders
+from audit.replay.columnar.kept import model
+from audit.replay.columnar.kept.files import CannotKeep, Digest, read_arrays, write_arrays
+from audit.replay.columnar.kept.folder import LogFolder
+from audit.replay.columnar.kept.model import open_read_model
 from audit.replay.columnar.place import folder_mode
 from tests.backends import SqliteBackend
 from tests.replay.columnar.compare import same_answers

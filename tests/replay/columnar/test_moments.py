@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from audit.replay.columnar.fast import FastReplay
-from audit.replay.columnar.moments import Known, known_at
+from audit.replay.columnar.fold.fast import FastReplay
+from audit.replay.columnar.fold.moments import Known, known_at
 from audit.replay.names import output_name
 from audit.replay.pointwise import rows_at
 from audit.replay.rows import same_value

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from audit.replay.columnar import building, model
-from audit.replay.columnar.files import Digest, read_arrays, write_arrays
-from audit.replay.columnar.model import ReadModel, open_read_model
+from audit.replay.columnar.kept import building, model
+from audit.replay.columnar.kept.files import Digest, read_arrays, write_arrays
+from audit.replay.columnar.kept.model import ReadModel, open_read_model
 from audit.replay.columnar.place import read_model_folder
 from audit.store import open_reader
 from tests.backends import SqliteBackend
@@ -298,7 +298,8 @@ def test_what_a_dead_writer_left_is_cleared_away(ledger: LedgerInTest, tmp_path:
 BUILD = """
 import sys
 from pathlib import Path
-from audit.replay.columnar import building, model
+from audit.replay.columnar.kept import building
+from audit.replay.columnar.kept import model
 from audit.store import open_reader
 model.MAX_TAIL_ENTRIES, building.PIECE_ENTRIES, building.BLOCK_ENTRIES = 6, 32, 8
 with open_reader(sys.argv[1]) as reader:

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from audit.replay.columnar import model, thinning
-from audit.replay.columnar.fast import FastReplay
-from audit.replay.columnar.files import Digest
-from audit.replay.columnar.manifest import SnapshotEntry
-from audit.replay.columnar.model import open_read_model
-from audit.replay.columnar.prepare import prepare
-from audit.replay.columnar.thinning import thinned
+from audit.replay.columnar.fold.fast import FastReplay
+from audit.replay.columnar.fold.prepare import prepare
+from audit.replay.columnar.kept import model, thinning
+from audit.replay.columnar.kept.files import Digest
+from audit.replay.columnar.kept.manifest import SnapshotEntry
+from audit.replay.columnar.kept.model import open_read_model
+from audit.replay.columnar.kept.thinning import thinned
 from audit.replay.points import resolve
 from audit.replay.steps import Steps
 from tests.replay.columnar.test_read_model import fill

@@ -1,0 +1,1 @@
+"""Runs of components and trainings, and what they declare of data, features and models."""

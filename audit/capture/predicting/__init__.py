@@ -1,0 +1,1 @@
+"""Predictions logged as they are made."""

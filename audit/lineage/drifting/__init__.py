@@ -1,0 +1,1 @@
+"""How data and models differ now from then: what was observed, compared."""

@@ -1,0 +1,1 @@
+"""Leaves to columns: a block of entries read at once."""

@@ -1,0 +1,1 @@
+"""From events in columns to rows at a cut: snapshots, states, differences, blame."""

@@ -1,0 +1,1 @@
+"""The pieces of the read model: built, kept as files, checked, found again."""
