@@ -24,19 +24,15 @@ from audit.capture.database.purge import CONFLICT, is_sealed, purge
 from audit.capture.database.tables import require_installed
 from audit.capture.delivery.bus import is_kafka
 from audit.capture.emitter import DEFAULT_SOURCE, Emitter
-from audit.errors import Fenced, InvalidInput, StoreCorrupt, Unavailable
-from audit.event.build import Built
+from audit.capture.patient import Backoff, PatientEmitter, Pause, say_instead
+from audit.errors import Fenced, InvalidInput, Unavailable
 from audit.store import open_reader
 
 BATCH_ROWS = 2_000
 MAX_BATCH_ROWS = 20_000
 POLL_S = 0.2
 """How long a new row waits at most while nothing else does."""
-FIRST_RETRY_S = 0.1
-LONGEST_RETRY_S = 5.0
 PURGE_EVERY_S = 10.0
-PATIENCE_S = 30.0
-"""How long a bus may take to answer, saying nothing, before that is an outage."""
 
 _log = logging.getLogger("audit.capture")
 
@@ -100,8 +96,7 @@ class Judged(NamedTuple):
 class Relay:
     """Empties one outbox. `stop` may be called from anywhere, signal handlers included.
 
-    `emitted`, `failed`, `behind`, `purged`: rows so far. `outages`: how often bus or database
-    stopped answering; `outage`: why they do not answer now. `fenced`: lost leases.
+    `emitted`, `failed`, `behind`, `purged`: rows so far. `fenced`: lost leases.
     """
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
@@ -120,17 +115,26 @@ class Relay:
         self.engine = engine
         self.settings = settings
         self.emitted = self.failed = self.behind = self.purged = 0
-        self.outages = self.fenced = 0
-        self.outage: str | None = None
+        self.fenced = 0
         tables = require_installed(engine, settings.schema)
         self.leases = Leases(engine, tables, settings.shards, settings.lease_s)
         self._tables = tables
         self._moves = Moves(engine, tables, self.leases, settings.batch)
-        self._emitter: Emitter | None = None
         self._rejected = 0
         self._stop = threading.Event()
-        self._once = self._begun = False
+        self._out = PatientEmitter(self._open, "the relay", self._stop, settings.lease_s / 3)
+        self._begun = False
         self._taken_s = self._purged_s = -float("inf")
+
+    @property
+    def outages(self) -> int:
+        """How often bus or database stopped answering."""
+        return self._out.outages
+
+    @property
+    def outage(self) -> str | None:
+        """Why they do not answer now."""
+        return self._out.outage
 
     def stop(self) -> None:
         """End after the batch that is under way."""
@@ -142,10 +146,10 @@ class Relay:
         With `once` an outage is raised, else waited out. Raises Unavailable, InvalidInput,
         StoreCorrupt (the ledger contradicts itself: nothing more is appended).
         """
-        self._once = once
+        self._out.once = once
         self._begin()
         last = self._last_id() if once else None
-        retry_s = FIRST_RETRY_S
+        backoff = Backoff(self._stop.wait)
         try:
             while not self._stop.is_set():
                 try:
@@ -157,14 +161,13 @@ class Relay:
                     self._taken_s, self._begun = -float("inf"), False
                     moved, done = 0, False
                 except Unavailable as error:
-                    self._note(error)
+                    self._out.note(error)
                     if once:
                         raise
-                    self._stop.wait(retry_s)
-                    retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+                    backoff.wait()
                     continue
-                retry_s = FIRST_RETRY_S
-                self.outage = None
+                backoff.begin_again()
+                self._out.outage = None
                 if done:
                     return
                 if not moved:
@@ -174,20 +177,9 @@ class Relay:
 
     def _end(self) -> None:
         """Give the leases back and close; what was not marked the next relay takes up."""
-        emitter, self._emitter = self._emitter, None
         self._taken_s, self._begun = -float("inf"), False  # it may be run again
-        for close in (self.leases.release, *(() if emitter is None else (emitter.close,))):
-            try:
-                close()
-            except (Unavailable, StoreCorrupt) as error:
-                _log.warning("%s", str(error).replace("\n", "; "))
-
-    def _note(self, error: Unavailable) -> None:
-        text = str(error).replace("\n", "; ")
-        if self.outage is None:
-            self.outages += 1
-            _log.warning("the relay waits: %s", text)
-        self.outage = text
+        say_instead(self.leases.release)
+        self._out.close()
 
     def _last_id(self) -> int:
         query = select(func.max(self._tables.outbox.c.id))
@@ -241,18 +233,13 @@ class Relay:
         return len(rows)
 
     def _open(self) -> Emitter:
-        if self._emitter is None:
-            settings = self.settings
-            self._emitter = Emitter(
-                settings.bus, settings.source, on_unavailable="raise", **settings.emitter
-            )
-            self._rejected = 0
-        return self._emitter
+        settings = self.settings
+        self._rejected = 0
+        return Emitter(settings.bus, settings.source, on_unavailable="raise", **settings.emitter)
 
     def _emit(self, shard: int, rows: list[Waiting]) -> Judged:
         """Give every row that is an event, and waits for none before it, to the emitter."""
-        send = self._open().send
-        source = self.settings.source
+        pause = self._pause_of(shard)
         judged = Judged([], [], [])
         blocked = Blocked()
         for row in rows:
@@ -261,11 +248,7 @@ class Relay:
                 judged.behind.append(row.id)
                 continue
             try:
-                event = built(row, source)
-                try:
-                    send(event)
-                except Unavailable:
-                    self._send_again(shard, event)
+                self._out.send(built(row, self.settings.source), pause)
             except InvalidInput as error:
                 blocked.add(row)
                 judged.failed.append((row.id, failure_text(error)))
@@ -273,63 +256,25 @@ class Relay:
                 judged.emitted.append(row)
         return judged
 
-    def _send_again(self, shard: int, event: Built) -> None:
-        """Emit what was not taken: the bus is away, or the spool cannot be written."""
-        retry_s = FIRST_RETRY_S
-        while True:
-            self._flush(shard)  # comes back when the bus does
-            try:
-                self._open().send(event)
-                return
-            except Unavailable as error:
-                if self._once or self._stop.is_set():
-                    raise
-                self._note(error)
-            self._keep(shard, retry_s)
-            retry_s = min(2 * retry_s, LONGEST_RETRY_S)
-
-    def _keep(self, shard: int, pause_s: float) -> None:
-        """Pause, and keep the leases meanwhile. Raises Fenced when the shard is lost."""
-        self._renew()
-        if shard not in self.leases.held:
-            raise Fenced(f"shard {shard} of the outbox is another relay's now")
-        self._stop.wait(min(pause_s, self.settings.lease_s / 3))
-
     def _flush(self, shard: int) -> None:
-        """Return when all is sealed, or acknowledged. Raises Fenced, Unavailable, StoreCorrupt.
+        """Return when all is sealed, or acknowledged. Raises Fenced, Unavailable, StoreCorrupt."""
+        self._out.flush(self._pause_of(shard))
 
-        An outage is waited out, and the leases are kept meanwhile. A flush that is only slow is no
-        outage until PATIENCE_S are over.
-        """
-        emitter = self._open()
-        pause_s = self.settings.lease_s / 3
-        retry_s = FIRST_RETRY_S
-        began_s = time.monotonic()
-        while True:
-            asked_s = time.monotonic()
-            try:
-                emitter.flush(pause_s)
-            except Unavailable as error:
-                now_s = time.monotonic()
-                if self._stop.is_set():
-                    raise
-                if now_s - asked_s < pause_s or now_s - began_s > PATIENCE_S:
-                    if self._once:
-                        raise
-                    self._note(error)
-            else:
-                self.outage = None
-                return
-            self._keep(shard, retry_s)
-            retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+    def _pause_of(self, shard: int) -> Pause:
+        """Pauses, and keeps the leases meanwhile. Raises Fenced when the shard is lost."""
+
+        def pause(pause_s: float) -> None:
+            self._renew()
+            if shard not in self.leases.held:
+                raise Fenced(f"shard {shard} of the outbox is another relay's now")
+            self._stop.wait(min(pause_s, self.settings.lease_s / 3))
+
+        return pause
 
     def _without_conflicts(self, judged: Judged) -> Judged:
         """With a ledger: what was quarantined, for its id is another event's, is set aside."""
-        emitter = self._emitter
-        if self._kafka or emitter is None:
-            return judged
-        rejected = emitter.conflicts + emitter.quarantined
-        if rejected == self._rejected:
+        rejected = self._out.rejected
+        if self._kafka or rejected == self._rejected:
             return judged
         self._rejected = rejected
         good: list[Waiting] = []

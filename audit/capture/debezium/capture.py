@@ -8,7 +8,6 @@ copy, and a new change behind all of them: order survives, whoever was stopped w
 
 import logging
 import threading
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -25,6 +24,7 @@ from audit.capture.debezium.topic import EventName, Topic
 from audit.capture.delivery.bus import is_kafka
 from audit.capture.delivery.kafka_sender import destination_name
 from audit.capture.emitter import Emitter
+from audit.capture.patient import Backoff, PatientEmitter
 from audit.errors import InvalidInput, LimitExceeded, Unavailable
 from audit.event.build import Built
 from audit.kafka.address import KAFKA_SCHEME, KafkaAddress, parse_address
@@ -34,13 +34,9 @@ from audit.store.blobs import BlobStore, default_blobs_url
 
 MAX_TOPICS = 256
 BATCH_MESSAGES = 2_000
-FIRST_RETRY_S = 0.1
-LONGEST_RETRY_S = 5.0
 TURN_S = 0.2
 """How long all topics together are waited for while nothing comes."""
 FLUSH_TURN_S = 5.0
-PATIENCE_S = 30.0
-"""How long a bus may take to answer, saying nothing, before that is an outage."""
 FIRST_LOOK_MESSAGES = 10
 """A topic that was never read and begins with so many that are no change events is a mistake."""
 
@@ -84,8 +80,7 @@ class DebeziumCapture:
     """Takes change events in. `stop` may be called from anywhere, signal handlers included.
 
     `counts`: messages by what became of them: create, update, delete, truncate, set aside,
-    expired (offsets), tombstone, schema change, transaction, heartbeat, message. `outages`: how
-    often a broker, the registry or the ledger stopped answering; `outage`: why one does not now.
+    expired (offsets), tombstone, schema change, transaction, heartbeat, message.
     """
 
     def __init__(self, topics: str, settings: Settings) -> None:
@@ -100,12 +95,20 @@ class DebeziumCapture:
         decoder = Decoder(registry, settings.placeholder)
         self._judge = Judge(decoder, Entities(settings.entities), settings.source)
         self.counts: Counter[str] = Counter()
-        self.conflicts = self.quarantined = self.outages = 0
-        self.outage: str | None = None
+        self.conflicts = self.quarantined = 0
         self._topics: list[Topic] = []
-        self._emitter: Emitter | None = None
-        self._once = False
         self._stop = threading.Event()
+        self._out = PatientEmitter(self._open, "the capture", self._stop, FLUSH_TURN_S)
+
+    @property
+    def outages(self) -> int:
+        """How often a broker, the registry or the ledger stopped answering."""
+        return self._out.outages
+
+    @property
+    def outage(self) -> str | None:
+        """Why one of them does not answer now."""
+        return self._out.outage
 
     def stop(self) -> None:
         """End after the batch that is under way."""
@@ -117,12 +120,12 @@ class DebeziumCapture:
         With `once` an outage is raised, else waited out. Raises Unavailable, InvalidInput (a topic
         that does not hold change events, another's group), NotFound (no such topic), StoreCorrupt.
         """
-        self._once = once
-        retry_s = FIRST_RETRY_S
+        self._out.once = once
+        backoff = Backoff(self._stop.wait)
         try:
             while not self._stop.is_set():
                 try:
-                    self._open()
+                    self._begin()
                     if once and all(topic.caught_up() for topic in self._topics):
                         return
                     self._round()
@@ -130,26 +133,30 @@ class DebeziumCapture:
                     self._leave(at_once=True)  # and begin again with what was not committed
                     if once:
                         raise
-                    self._note(error)
-                    self._stop.wait(retry_s)
-                    retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+                    self._out.note(error)
+                    backoff.wait()
                     continue
-                retry_s, self.outage = FIRST_RETRY_S, None
+                backoff.begin_again()
+                self._out.outage = None
         finally:
             self._end()
 
-    def _open(self) -> None:
-        if self._emitter is None:
-            given = {"on_unavailable": "raise", **self.settings.emitter}
-            self._emitter = Emitter(self.settings.bus, self.settings.source, **given)
-            if not is_kafka(self.settings.bus):
-                self._judge.keep = BlobStore(default_blobs_url(self.settings.bus)).put
+    def _open(self) -> Emitter:
+        given = {"on_unavailable": "raise", **self.settings.emitter}
+        emitter = Emitter(self.settings.bus, self.settings.source, **given)
+        if not is_kafka(self.settings.bus):
+            self._judge.keep = BlobStore(default_blobs_url(self.settings.bus)).put
+        return emitter
+
+    def _begin(self) -> None:
+        """Open what is not open. The emitter comes first: it makes a ledger that is not there."""
+        _ = self._out.emitter
         if not self._topics:
             destination = self._destination()
             digest = sha256(destination.encode()).hexdigest()[:12]
             group = self.settings.group or f"attestory-debezium-{digest}"
             for address in self._addresses:
-                topic = Topic(address, group, destination, self._is_there, self._once)
+                topic = Topic(address, group, destination, self._is_there, self._out.once)
                 self._topics.append(topic)
 
     def _destination(self) -> str:
@@ -232,44 +239,14 @@ class DebeziumCapture:
 
     def _send(self, built: Built) -> EventName:
         """Raises InvalidInput for what is no event; waits while the bus is away."""
-        emitter = self._emitter
-        assert emitter is not None
-        retry_s = FIRST_RETRY_S
-        while True:
-            try:
-                emitter.send(built)
-                return built.event.source, built.event.event_id
-            except Unavailable as error:
-                if self._once or self._stop.is_set():
-                    raise
-                self._note(error)
-            self._stop.wait(retry_s)
-            retry_s = min(2 * retry_s, LONGEST_RETRY_S)
-            self._flush()  # comes back when the bus does
+        self._out.send(built, self._stop.wait)
+        return built.event.source, built.event.event_id
 
     def _flush(self) -> None:
         """Return when all is sealed, or acknowledged. Raises Unavailable when told to stop."""
-        emitter = self._emitter
-        assert emitter is not None
-        retry_s = FIRST_RETRY_S
-        began_s = time.monotonic()
-        while True:
-            asked_s = time.monotonic()
-            try:
-                emitter.flush(FLUSH_TURN_S)
-            except Unavailable as error:
-                now_s = time.monotonic()
-                is_slow = now_s - asked_s >= FLUSH_TURN_S and now_s - began_s < PATIENCE_S
-                if self._stop.is_set() or (self._once and not is_slow):
-                    raise
-                if not is_slow:
-                    self._note(error)
-            else:
-                self.outage = None
-                self.conflicts, self.quarantined = emitter.conflicts, emitter.quarantined
-                return
-            self._stop.wait(retry_s)
-            retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+        self._out.flush(self._stop.wait)
+        emitter = self._out.emitter
+        self.conflicts, self.quarantined = emitter.conflicts, emitter.quarantined
 
     def _say_expired(self, topic: Topic) -> None:
         """Messages that nobody can read any more are a gap, and said."""
@@ -283,13 +260,6 @@ class DebeziumCapture:
         self.counts["expired"] += sum(gone.stop - gone.first for gone in topic.expired)
         topic.expired.clear()
 
-    def _note(self, error: Unavailable) -> None:
-        text = str(error).replace("\n", "; ")
-        if self.outage is None:
-            self.outages += 1
-            _log.warning("the capture waits: %s", text)
-        self.outage = text
-
     def _leave(self, at_once: bool = False) -> None:
         topics, self._topics = self._topics, []
         for topic in topics:
@@ -301,9 +271,4 @@ class DebeziumCapture:
     def _end(self) -> None:
         """Close all; what was not committed is read again by whoever comes next."""
         self._leave()
-        emitter, self._emitter = self._emitter, None
-        if emitter is not None:
-            try:
-                emitter.close()
-            except Unavailable as error:
-                _log.warning("%s", str(error).replace("\n", "; "))
+        self._out.close()

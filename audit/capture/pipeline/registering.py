@@ -3,8 +3,10 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import Any, Protocol, TypedDict, Unpack
 
+from audit.capture.pipeline.outbox import Outbox
+from audit.capture.pipeline.target import Target
 from audit.errors import InvalidInput
 from audit.event.build import new_event_id
 from audit.event.types import MODEL_VERSION
@@ -15,9 +17,6 @@ from audit.lineage.recorded.models import MODEL_ENTITY, ModelVersion, model_key
 from audit.lineage.recorded.records import Named
 from audit.lineage.source.environment import environment
 from audit.store.blobs import digest_of
-
-if TYPE_CHECKING:
-    from audit.capture.pipeline.run_record import RunRecorder
 
 VERSION_DIGITS = 12
 """A version that nobody named is this many hex digits of the artifact's digest."""
@@ -45,8 +44,19 @@ class ModelOptions(TypedDict, total=False):
     tags: Sequence[str]
 
 
+class MakingRun(Protocol):
+    """The run that makes a model, as far as registering asks it."""
+
+    name: str
+    run_id: str
+    features: list[dict[str, Any]]
+    metrics: dict[str, float]
+    outbox: Outbox
+    target: Target
+
+
 def register(
-    run: "RunRecorder",
+    run: MakingRun,
     model: Any,
     version: str | None = None,
     name: str | None = None,

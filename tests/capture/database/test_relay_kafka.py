@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from audit.capture.database import outbox, relay
+from audit.capture import patient
+from audit.capture.database import outbox
 from audit.capture.database.backlog import backlog
 from audit.capture.database.failed import failed_rows
 from audit.capture.database.purge import Purged, purge
@@ -78,7 +79,7 @@ def test_the_broker_goes_away_and_comes_back(
 ) -> None:
     monkeypatch.setattr(kafka_sender, "CONNECT_TIMEOUT_S", 1.0)
     monkeypatch.setattr(kafka_sender, "DELIVERY_TIMEOUT_S", 2.0)
-    monkeypatch.setattr(relay, "PATIENCE_S", 4.0)
+    monkeypatch.setattr(patient, "PATIENCE_S", 4.0)
     bus = private_kafka.url(private_kafka.new_topic(3))
     running = Relay(
         engine,
@@ -96,7 +97,7 @@ def test_the_broker_goes_away_and_comes_back(
             put(engine, change(n % 7, n))
             longest_s = max(longest_s, time.monotonic() - began_s)
         wait_for(lambda: running.outage is not None)
-        assert longest_s < relay.PATIENCE_S  # the application does not wait for a broker
+        assert longest_s < patient.PATIENCE_S  # the application does not wait for a broker
         held = running.leases.held.copy()
         private_kafka.start()
         wait_for(lambda: running.emitted == 150)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from audit.capture.debezium import capture as module
+from audit.capture import patient
 from audit.capture.debezium.capture import DebeziumCapture, Settings, topic_addresses
 from audit.capture.delivery.embedded import open_for_writing
 from audit.errors import InvalidInput, NotFound, Unavailable
@@ -354,7 +354,7 @@ def test_outages_are_waited_out_and_with_once_raised(
     with pytest.raises(Unavailable, match="registry"):
         capture(topic, url(tmp_path), registry=away)
     assert events(tmp_path) == []  # what was before it in the topic waits, too: it has its order
-    monkeypatch.setattr(module, "LONGEST_RETRY_S", 0.1)
+    monkeypatch.setattr(patient, "LONGEST_RETRY_S", 0.1)
     running = DebeziumCapture(topic, Settings(url(tmp_path), registry=away))
     thread = threading.Thread(target=running.run)
     thread.start()
@@ -372,7 +372,7 @@ def test_outages_are_waited_out_and_with_once_raised(
 def test_brokers_that_are_killed_and_come_back(
     private_kafka: KafkaServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LONGEST_RETRY_S", 0.3)
+    monkeypatch.setattr(patient, "LONGEST_RETRY_S", 0.3)
     topic, bus = (private_kafka.url(private_kafka.new_topic(2)) for _ in range(2))
     messages, table = story(13, 90, True)
     put(topic, messages[:40])
