@@ -17,14 +17,15 @@ from audit.tlog.merkle import inclusion_proof
 from audit.tlog.proof import verify_inclusion
 from audit.verify.evidence import Evidence
 from audit.verify.external import open_external
-from audit.verify.findings import LogReport, Notes, Report
+from audit.verify.findings import LogReport, Report
 from audit.verify.guarded import GuardedReader
+from audit.verify.noted import Notes
 from audit.verify.policy import NO_QUORUM, Policy
-from audit.verify.steps_checkpoint import Refused, open_stored
-from audit.verify.steps_entries import EntryWalk, Start
-from audit.verify.steps_ids import SpilledIds
-from audit.verify.steps_producers import ProducerWalk
-from audit.verify.steps_sources import SourceWalk
+from audit.verify.steps.checkpoint import Refused, open_stored
+from audit.verify.steps.entries import EntryWalk, Start
+from audit.verify.steps.ids import SpilledIds
+from audit.verify.steps.producers import ProducerWalk
+from audit.verify.steps.sources import SourceWalk
 
 
 def verify_entry(

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from audit.errors import LimitExceeded
 from audit.tlog.checkpoint import Checkpoint
-from audit.verify.findings import Notes
+from audit.verify.noted import Notes
 from audit.verify.policy import Policy
-from audit.verify.steps_checkpoint import Refused, open_note
+from audit.verify.steps.checkpoint import Refused, open_note
 
 MAX_EXTERNAL_CHECKPOINTS = 10_000
 """Checkpoints from elsewhere that may be given at once."""

@@ -6,7 +6,7 @@ number costs a look-up of two bytes. A page is handed to `ProducerNumbers` when 
 """
 
 from audit.event.wire import decode_long, encode_long
-from audit.verify.steps_numbers import PAGE_NUMBERS, PAGE_SHIFT, ProducerNumbers
+from audit.verify.steps.numbers import PAGE_NUMBERS, PAGE_SHIFT, ProducerNumbers
 
 Page = tuple[bytes, dict[bytes, int], bytearray, int]
 """(what follows the first two groups, groups -> place in the page, the page, its number)"""

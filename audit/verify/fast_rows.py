@@ -30,7 +30,7 @@ from audit.log.entry import LEAF_PREFIX as ENTRY_PREFIX
 from audit.log.entry import SIGNATURE_BYTES
 from audit.tlog.hashing import HASH_BYTES
 from audit.verify.fast_numbers import NO_PAGE, FastNumbers
-from audit.verify.steps_numbers import ProducerNumbers
+from audit.verify.steps.numbers import ProducerNumbers
 
 MAX_REMEMBERED = 4_096
 """Combinations of type, source and entity type, and producers, that the lane knows at once."""

@@ -16,11 +16,12 @@ from audit.event.envelope import decode_event
 from audit.log.entry import Entry, Kind
 from audit.log.receipt import HEADER, MAX_RECEIPT_BYTES, parse_receipt, verify_receipt
 from audit.tlog.checkpoint import Checkpoint
-from audit.verify.bundle_check import verify_bundle
+from audit.verify.bundle.check import verify_bundle
 from audit.verify.external import open_external
-from audit.verify.findings import LogReport, Notes, Report
+from audit.verify.findings import LogReport, Report
+from audit.verify.noted import Notes
 from audit.verify.policy import NO_QUORUM, Policy
-from audit.verify.steps_producers import ProducerWalk
+from audit.verify.steps.producers import ProducerWalk
 
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 

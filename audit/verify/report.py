@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from audit.verify.codes import NOT_PROVEN, meaning
-from audit.verify.findings import Finding, LogReport, Report, Verdict
+from audit.verify.findings import LogReport, Report, Verdict
+from audit.verify.noted import Finding
 
 MAX_SHOWN_PER_CODE = 3
 """Findings of one code that are shown."""

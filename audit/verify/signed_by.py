@@ -12,8 +12,8 @@ from audit.tlog.merkle import inclusion_proof
 from audit.tlog.proof import verify_inclusion
 from audit.verify.guarded import GuardedReader
 from audit.verify.policy import Policy
-from audit.verify.steps_checkpoint import Refused, open_stored
-from audit.verify.steps_producers import judge, keys_by_id
+from audit.verify.steps.checkpoint import Refused, open_stored
+from audit.verify.steps.producers import judge, keys_by_id
 
 VALID = "VALID"
 INVALID = "INVALID"

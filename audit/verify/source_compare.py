@@ -18,9 +18,9 @@ from audit.log.entry import MAX_EVENT_IN_LEAF_BYTES, SIGNATURE_BYTES, Entry, Kin
 from audit.log.oversize import oversize_event
 from audit.log.source import DUPLICATE, EXPIRED, NO_MESSAGE, SKIPPED_TYPE, newest_position
 from audit.store.contract import LogInfo, Reader
-from audit.verify.findings import Notes
+from audit.verify.noted import Notes
 from audit.verify.source_report import PartitionReport
-from audit.verify.steps_sources import read_skipped
+from audit.verify.steps.sources import read_skipped
 
 SCAN_ENTRIES = 512
 """So many entries are read through rather than searched in halves."""

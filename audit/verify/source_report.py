@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
-from audit.verify.findings import Finding
+from audit.verify.noted import Finding
 
 
 @dataclass(slots=True)

@@ -31,15 +31,16 @@ from audit.errors import AuditError, InvalidInput
 from audit.store.contract import LogInfo, Reader
 from audit.tlog.checkpoint import Checkpoint
 from audit.verify.external import open_external
-from audit.verify.findings import Notes, Report
+from audit.verify.findings import Report
 from audit.verify.guarded import GuardedReader
+from audit.verify.noted import Notes
 from audit.verify.policy import Policy
-from audit.verify.steps_ids import SpilledIds
-from audit.verify.steps_log import Job, LogCheck
-from audit.verify.steps_numbers import ProducerNumbers
-from audit.verify.steps_repeats import report_repeats
-from audit.verify.steps_said import LedgerWord
-from audit.verify.steps_stated import StatedHeads
+from audit.verify.steps.ids import SpilledIds
+from audit.verify.steps.log import Job, LogCheck
+from audit.verify.steps.numbers import ProducerNumbers
+from audit.verify.steps.repeats import report_repeats
+from audit.verify.steps.said import LedgerWord
+from audit.verify.steps.stated import StatedHeads
 
 MAX_LOGS = 10_000
 """Logs of one ledger."""

@@ -21,7 +21,7 @@ from audit.tlog.hashing import leaf_hash
 from audit.tlog.merkle import inclusion_proof, root_of
 from audit.tlog.proof import verify_inclusion
 from audit.verify.bundle import BundleReader, Selection, open_bundle, verify_bundle, write_bundle
-from audit.verify.bundle_hashes import edge_root, sibling_ranges, tree_edge
+from audit.verify.bundle.hashes import edge_root, sibling_ranges, tree_edge
 from audit.verify.findings import Verdict
 from audit.verify.policy import Policy
 from tests.verify.conftest import ORIGIN, POLICY, SIGNER, STRANGER, Ledger, codes, message

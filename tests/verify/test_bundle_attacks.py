@@ -19,11 +19,12 @@ from audit.errors import AuditError, FormatError, LimitExceeded
 from audit.event.wire import encode_long
 from audit.store import open_reader
 from audit.tlog.checkpoint import Checkpoint, sign_checkpoint
-from audit.verify import bundle_read, bundle_zip
 from audit.verify.bundle import Selection, open_bundle, verify_bundle, write_bundle
-from audit.verify.bundle_format import parse_manifest
+from audit.verify.bundle import read as bundle_read
+from audit.verify.bundle import zip as bundle_zip
+from audit.verify.bundle.format import parse_manifest
+from audit.verify.bundle.ocf import MAGIC, SCHEMA, SYNC, BundleEntry, read_entries, write_entries
 from audit.verify.findings import Report, Verdict
-from audit.verify.ocf import MAGIC, SCHEMA, SYNC, BundleEntry, read_entries, write_entries
 from tests.verify.attacker import flip
 from tests.verify.conftest import ORIGIN, POLICY, SIGNER, STRANGER, codes, first
 

@@ -8,7 +8,7 @@ import audit.verify
 from audit.verify.codes import CANNOT_TELL, NOT_PROVEN, TAMPERED, WARNINGS, meaning
 
 SOURCES = [
-    *sorted(Path(audit.verify.__file__).parent.glob("*.py")),
+    *sorted(Path(audit.verify.__file__).parent.rglob("*.py")),
     Path(audit.ledger.evidence.__file__),
 ]
 KNOWN = TAMPERED.keys() | CANNOT_TELL.keys() | WARNINGS.keys()

@@ -35,11 +35,11 @@ from audit.store import open_reader
 from audit.store.contract import StoredEntry
 from audit.tlog.hashing import leaf_hash
 from audit.verify.evidence import Evidence
-from audit.verify.findings import Notes
-from audit.verify.steps_entries import BEGINNING, EntryWalk, Start
-from audit.verify.steps_ids import SpilledIds
-from audit.verify.steps_producers import ProducerWalk
-from audit.verify.steps_sources import SourceWalk
+from audit.verify.noted import Notes
+from audit.verify.steps.entries import BEGINNING, EntryWalk, Start
+from audit.verify.steps.ids import SpilledIds
+from audit.verify.steps.producers import ProducerWalk
+from audit.verify.steps.sources import SourceWalk
 from tests.verify.conftest import POLICY, PRODUCER, message
 
 Row = tuple[Any, ...]

@@ -17,14 +17,14 @@ from audit.store import open_reader
 from audit.store.contract import LogInfo
 from audit.tlog.hashing import leaf_hash
 from audit.verify.evidence import Evidence
-from audit.verify.findings import Notes
+from audit.verify.noted import Notes
 from audit.verify.policy import Policy
-from audit.verify.steps_entries import BEGINNING, EntryWalk
-from audit.verify.steps_ids import SpilledIds
-from audit.verify.steps_numbers import ProducerNumbers
-from audit.verify.steps_producers import ProducerWalk
-from audit.verify.steps_said import ControlWalk
-from audit.verify.steps_sources import SourceWalk
+from audit.verify.steps.entries import BEGINNING, EntryWalk
+from audit.verify.steps.ids import SpilledIds
+from audit.verify.steps.numbers import ProducerNumbers
+from audit.verify.steps.producers import ProducerWalk
+from audit.verify.steps.said import ControlWalk
+from audit.verify.steps.sources import SourceWalk
 from tests.verify.layout import ORIGIN, SCHEMA, TOPIC, Layout, event
 
 Row = tuple[Any, ...]

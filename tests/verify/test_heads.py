@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from audit.verify import steps_stated
-from audit.verify.findings import Finding, Report, Verdict
+from audit.verify.findings import Report, Verdict
+from audit.verify.noted import Finding
 from audit.verify.report import report_text
+from audit.verify.steps import stated as steps_stated
 from tests.verify.layout import SCHEMA, Layout, codes, event, truncate, warned
 
 

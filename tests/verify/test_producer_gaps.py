@@ -10,10 +10,11 @@ from audit.event.build import data_event
 from audit.event.envelope import encode_event
 from audit.kafka.transport import Fetched
 from audit.log.intake import Message
-from audit.verify import steps_numbers
 from audit.verify.fast_numbers import FastNumbers
-from audit.verify.findings import Notes, Report
-from audit.verify.steps_numbers import ProducerNumbers
+from audit.verify.findings import Report
+from audit.verify.noted import Notes
+from audit.verify.steps import numbers as steps_numbers
+from audit.verify.steps.numbers import ProducerNumbers
 from tests.verify.layout import SCHEMA, Layout, event, warned
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from audit.errors import Unavailable
-from audit.verify import steps_ids, steps_stated
-from audit.verify.steps_ids import SpilledIds
-from audit.verify.steps_stated import Stated, StatedHeads
+from audit.verify.steps import ids as steps_ids
+from audit.verify.steps import stated as steps_stated
+from audit.verify.steps.ids import SpilledIds
+from audit.verify.steps.stated import Stated, StatedHeads
 
 
 @pytest.fixture

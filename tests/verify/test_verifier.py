@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import audit.verify.steps_ids as steps_ids
-import audit.verify.steps_sources as steps_sources
+import audit.verify.steps.ids as steps_ids
+import audit.verify.steps.sources as steps_sources
 from audit.errors import InvalidInput, LimitExceeded, StoreCorrupt, Unavailable
 from audit.event.build import record_event
 from audit.event.envelope import encode_event
@@ -25,9 +25,10 @@ from audit.tlog.keys import Ed25519Signer, Signer
 from audit.tlog.merkle import HashSource
 from audit.tlog.tiles import TileHashes, tile_root
 from audit.verify.external import MAX_EXTERNAL_CHECKPOINTS
-from audit.verify.findings import MAX_FINDINGS_PER_CODE, Notes, Verdict
+from audit.verify.findings import Verdict
+from audit.verify.noted import MAX_FINDINGS_PER_CODE, Notes
 from audit.verify.policy import Policy, ProducerKey
-from audit.verify.steps_ids import SpilledIds, place_of, split_place
+from audit.verify.steps.ids import SpilledIds, place_of, split_place
 from audit.verify.verifier import unreadable, verify
 from tests.verify.conftest import (
     ORIGIN,

@@ -37,10 +37,11 @@ from audit.tlog.checkpoint import Checkpoint
 from audit.tlog.hashing import EMPTY_ROOT
 from audit.tlog.note import open_note
 from audit.tlog.proof import verify_consistency
-from audit.verify.findings import Finding, Notes, Verdict
+from audit.verify.findings import Verdict
+from audit.verify.noted import Finding, Notes
 from audit.verify.policy import Policy
-from audit.verify.steps_checkpoint import Refused
-from audit.verify.steps_checkpoint import open_note as open_checkpoint_note
+from audit.verify.steps.checkpoint import Refused
+from audit.verify.steps.checkpoint import open_note as open_checkpoint_note
 
 DIFFERS = frozenset(
     ("export_differs", "checkpoint_signature", "checkpoint_origin", "note_signature", "root")

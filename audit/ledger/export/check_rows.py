@@ -30,9 +30,9 @@ from audit.log.entry import Kind
 from audit.log.record import Record, read_record
 from audit.replay.columnar.lockstep import Longs
 from audit.tlog.merkle import TreeEdge
-from audit.verify.findings import Notes
+from audit.verify.noted import Notes
 from audit.verify.policy import Policy
-from audit.verify.steps_producers import ProducerWalk
+from audit.verify.steps.producers import ProducerWalk
 
 MAX_TEXT_BYTES = 5_000_000
 """Longest statement in `sql/`."""

@@ -19,7 +19,7 @@ from audit.tlog.merkle import TILE_WIDTH, HashSource, inclusion_proof, tree_root
 from audit.tlog.proof import verify_inclusion
 from audit.verify.guarded import GuardedReader
 from audit.verify.policy import Policy
-from audit.verify.steps_checkpoint import Refused, open_stored
+from audit.verify.steps.checkpoint import Refused, open_stored
 
 VERIFIED = "VERIFIED"
 TAMPERED = "TAMPERED"

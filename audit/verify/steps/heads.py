@@ -16,10 +16,10 @@ from audit.tlog.keys import Verifier
 from audit.tlog.merkle import consistency_proof, tree_root
 from audit.tlog.proof import verify_consistency
 from audit.verify.evidence import Evidence
-from audit.verify.findings import Notes
 from audit.verify.guarded import GuardedReader
-from audit.verify.steps_checkpoint import Refused, open_stored
-from audit.verify.steps_stated import Stated, StatedHeads
+from audit.verify.noted import Notes
+from audit.verify.steps.checkpoint import Refused, open_stored
+from audit.verify.steps.stated import Stated, StatedHeads
 
 NEVER = 1 << 64
 """A size that no tree has."""

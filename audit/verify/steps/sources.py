@@ -14,7 +14,7 @@ from audit.event.payload import decode_payload
 from audit.event.schema import SchemaBook
 from audit.log.entry import SourceSpan
 from audit.log.source import EXPIRED
-from audit.verify.findings import Notes
+from audit.verify.noted import Notes
 
 MAX_PARTITIONS = 100_000
 """Partitions that are followed, of all topics together."""

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import BinaryIO, Self, cast
 
 from audit.errors import FormatError, LimitExceeded, StoreMissing, Unavailable
-from audit.verify.bundle_format import (
+from audit.verify.bundle.format import (
     MANIFEST,
     MAX_BUNDLE_BYTES,
     MAX_MEMBERS,

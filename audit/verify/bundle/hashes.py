@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from audit.errors import NotFound
 from audit.tlog.hashing import leaf_hash, node_hash
 from audit.tlog.merkle import HashSource
-from audit.verify.ocf import BundleEntry
+from audit.verify.bundle.ocf import BundleEntry
 
 
 def tree_edge(source: HashSource, size: int) -> tuple[bytes, ...]:

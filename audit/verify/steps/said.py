@@ -21,11 +21,11 @@ from audit.log.retry import RETRIED_TYPE, Retried, parse_retried, readings
 from audit.log.source import SKIPPED_TYPE
 from audit.store.contract import LOG_OF_THE_LEDGER, LogInfo
 from audit.tlog.hashing import HASH_BYTES, leaf_hash
-from audit.verify.findings import Notes
 from audit.verify.guarded import GuardedReader
-from audit.verify.steps_numbers import ProducerNumbers
-from audit.verify.steps_sources import SourceWalk
-from audit.verify.steps_stated import MAX_STATED_LOGS, Stated, StatedHeads
+from audit.verify.noted import Notes
+from audit.verify.steps.numbers import ProducerNumbers
+from audit.verify.steps.sources import SourceWalk
+from audit.verify.steps.stated import MAX_STATED_LOGS, Stated, StatedHeads
 
 OPENED_TYPE = "log.opened"
 ADDED_TYPE = "log.added"

@@ -18,12 +18,12 @@ from audit.store.contract import StoredEntry
 from audit.tlog.hashing import LEAF_PREFIX
 from audit.verify.evidence import Evidence
 from audit.verify.fast_rows import MIN_NUMBER, FastRows, Scanned
-from audit.verify.findings import Notes
-from audit.verify.steps_ids import SpilledIds, place_of
-from audit.verify.steps_numbers import ProducerNumbers
-from audit.verify.steps_producers import ProducerWalk
-from audit.verify.steps_said import ControlWalk
-from audit.verify.steps_sources import SourceWalk
+from audit.verify.noted import Notes
+from audit.verify.steps.ids import SpilledIds, place_of
+from audit.verify.steps.numbers import ProducerNumbers
+from audit.verify.steps.producers import ProducerWalk
+from audit.verify.steps.said import ControlWalk
+from audit.verify.steps.sources import SourceWalk
 
 SCHEMA_TYPE = "schema"
 MAX_PLACED_INDEX = 1 << 47

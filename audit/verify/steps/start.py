@@ -13,7 +13,7 @@ from audit.tlog.hashing import leaf_hash
 from audit.tlog.merkle import TILE_HEIGHT, TreeEdge
 from audit.tlog.tiles import partial_width
 from audit.verify.guarded import GuardedReader
-from audit.verify.steps_entries import BEGINNING, Start
+from audit.verify.steps.entries import BEGINNING, Start
 
 
 class Beginning(NamedTuple):

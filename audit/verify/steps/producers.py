@@ -3,7 +3,8 @@
 from audit.event.signing import SignatureCheck, check_event
 from audit.log.entry import SIGNATURE_BYTES
 from audit.tlog.keys import KEY_ID_BYTES
-from audit.verify.findings import Notes, ProducerSignatures
+from audit.verify.findings import ProducerSignatures
+from audit.verify.noted import Notes
 from audit.verify.policy import Policy, ProducerKey
 
 

@@ -12,8 +12,8 @@ from audit.tlog.hashing import HASH_BYTES
 from audit.tlog.merkle import TILE_WIDTH, FullTile
 from audit.tlog.tiles import full_tiles
 from audit.verify.evidence import Evidence
-from audit.verify.findings import Notes
 from audit.verify.guarded import GuardedReader
+from audit.verify.noted import Notes
 
 
 class TileWalk:

@@ -1,6 +1,6 @@
 """Reading a bundle like a ledger: the `Reader` contract over the entries that are in it.
 
-Everything is held in memory, below the limits of `bundle_format`. Nothing is verified here, as in
+Everything is held in memory, below the limits of `format`. Nothing is verified here, as in
 every reader: `verify_bundle` does that, and whoever replays may ask for it.
 """
 
@@ -28,16 +28,16 @@ from audit.store.contract import (
 )
 from audit.tlog.hashing import leaf_hash
 from audit.tlog.merkle import HashSource
-from audit.verify.bundle_format import (
+from audit.verify.bundle.format import (
     ENTRIES,
     MAX_ENTRIES,
     MAX_ENTRIES_BYTES,
     BundleLog,
     checkpoint_name,
 )
-from audit.verify.bundle_hashes import BundleHashes
-from audit.verify.bundle_zip import BundleFile
-from audit.verify.ocf import BundleEntry, read_entries
+from audit.verify.bundle.hashes import BundleHashes
+from audit.verify.bundle.ocf import BundleEntry, read_entries
+from audit.verify.bundle.zip import BundleFile
 
 BLOCK_ROWS = 4_096
 

@@ -1,8 +1,8 @@
 """Bundles: write one, read it like a ledger, verify it offline."""
 
-from audit.verify.bundle_check import verify_bundle
-from audit.verify.bundle_read import BundleReader, open_bundle
-from audit.verify.bundle_write import Selection, Written, write_bundle
+from audit.verify.bundle.check import verify_bundle
+from audit.verify.bundle.read import BundleReader, open_bundle
+from audit.verify.bundle.write import Selection, Written, write_bundle
 
 __all__ = [
     "BundleReader",

@@ -21,7 +21,7 @@ from audit.store.contract import LogInfo, Reader
 from audit.tlog.checkpoint import Checkpoint, parse_checkpoint_text
 from audit.tlog.merkle import inclusion_proof
 from audit.tlog.note import parse_note
-from audit.verify.bundle_format import (
+from audit.verify.bundle.format import (
     ENTRIES,
     HOW_TO_CHECK,
     MANIFEST,
@@ -33,11 +33,11 @@ from audit.verify.bundle_format import (
     checkpoint_name,
     schema_name,
 )
-from audit.verify.bundle_hashes import tree_edge
-from audit.verify.bundle_read import limited
-from audit.verify.bundle_zip import add_member, new_bundle_file
-from audit.verify.how_to_check import HOW_TO_CHECK_TEXT
-from audit.verify.ocf import BundleEntry, write_entries
+from audit.verify.bundle.hashes import tree_edge
+from audit.verify.bundle.how_to_check import HOW_TO_CHECK_TEXT
+from audit.verify.bundle.ocf import BundleEntry, write_entries
+from audit.verify.bundle.read import limited
+from audit.verify.bundle.zip import add_member, new_bundle_file
 
 _KEY_TYPES = ("key.registered", "key.revoked", "key.rotated")
 _ALWAYS = ("entry.v1", "event.v1")

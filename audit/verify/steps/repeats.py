@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from audit.errors import FormatError, LimitExceeded, NotFound
 from audit.event.envelope import Event, decode_event, same_event
 from audit.log.entry import Kind, decode_entry
-from audit.verify.findings import Notes
 from audit.verify.guarded import GuardedReader
-from audit.verify.steps_ids import split_place
+from audit.verify.noted import Notes
+from audit.verify.steps.ids import split_place
 
 MAX_COPIES_READ = 100
 """Copies of one event that are read; more of them say nothing new."""

@@ -9,19 +9,20 @@ from audit.tlog.checkpoint import Checkpoint
 from audit.tlog.keys import Verifier
 from audit.tlog.merkle import TreeEdge
 from audit.verify.evidence import Evidence
-from audit.verify.findings import LogReport, Notes, ProducerSignatures
+from audit.verify.findings import LogReport, ProducerSignatures
 from audit.verify.guarded import GuardedReader
+from audit.verify.noted import Notes
 from audit.verify.policy import NO_QUORUM, Policy
-from audit.verify.steps_checkpoint import Refused, open_note
-from audit.verify.steps_entries import EntryWalk
-from audit.verify.steps_heads import Heads, Scope, note_longer, note_rolled_back
-from audit.verify.steps_ids import SpilledIds
-from audit.verify.steps_numbers import ProducerNumbers
-from audit.verify.steps_producers import ProducerWalk
-from audit.verify.steps_said import ControlWalk, LedgerWord
-from audit.verify.steps_sources import SourceWalk
-from audit.verify.steps_start import begin_at
-from audit.verify.steps_tiles import TileLookup, TileWalk
+from audit.verify.steps.checkpoint import Refused, open_note
+from audit.verify.steps.entries import EntryWalk
+from audit.verify.steps.heads import Heads, Scope, note_longer, note_rolled_back
+from audit.verify.steps.ids import SpilledIds
+from audit.verify.steps.numbers import ProducerNumbers
+from audit.verify.steps.producers import ProducerWalk
+from audit.verify.steps.said import ControlWalk, LedgerWord
+from audit.verify.steps.sources import SourceWalk
+from audit.verify.steps.start import begin_at
+from audit.verify.steps.tiles import TileLookup, TileWalk
 
 
 class Job(NamedTuple):

@@ -21,17 +21,18 @@ from audit.log.entry import Entry, Kind, decode_entry
 from audit.tlog.checkpoint import Checkpoint
 from audit.tlog.hashing import leaf_hash
 from audit.tlog.proof import verify_inclusion
-from audit.verify.bundle_format import ENTRIES, MANIFEST, BundleLog, checkpoint_name
-from audit.verify.bundle_hashes import edge_root
-from audit.verify.bundle_read import limited
-from audit.verify.bundle_zip import BundleFile
+from audit.verify.bundle.format import ENTRIES, MANIFEST, BundleLog, checkpoint_name
+from audit.verify.bundle.hashes import edge_root
+from audit.verify.bundle.ocf import BundleEntry, read_entries
+from audit.verify.bundle.read import limited
+from audit.verify.bundle.zip import BundleFile
 from audit.verify.external import open_external
-from audit.verify.findings import LogReport, Notes, Report
+from audit.verify.findings import LogReport, Report
 from audit.verify.given import GivenCheckpoint, GivenPolicy, given_checkpoints, given_policy
-from audit.verify.ocf import BundleEntry, read_entries
+from audit.verify.noted import Notes
 from audit.verify.policy import NO_QUORUM, Policy
-from audit.verify.steps_checkpoint import Refused, open_note
-from audit.verify.steps_producers import ProducerWalk
+from audit.verify.steps.checkpoint import Refused, open_note
+from audit.verify.steps.producers import ProducerWalk
 
 
 def verify_bundle(

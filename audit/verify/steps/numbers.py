@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from audit.errors import FormatError, LimitExceeded
 from audit.event.envelope import Event, decode_event
 from audit.log.entry import Entry
-from audit.verify.findings import Notes
+from audit.verify.noted import Notes
 
 PAGE_SHIFT = 13
 PAGE_NUMBERS = 1 << PAGE_SHIFT

@@ -4,7 +4,7 @@ A bundle is a zip file without compression, its members sorted by name, all date
 
     HOW-TO-CHECK.txt        how to check it without this software
     checkpoints/<log>.note  for each log the signed tree head that all proofs lead to
-    entries.avro            the entries with their proofs (`audit.verify.ocf`)
+    entries.avro            the entries with their proofs (`audit.verify.bundle.ocf`)
     manifest.json           what is in here, with the SHA-256 of every other member
     policy-as-found.txt     keys as the ledger's owner named them; not to be trusted (optional)
     schemas/<sha256>.avsc   every schema that the entries need, named by its digest

@@ -1,0 +1,1 @@
+"""The steps of verifying a ledger, one a file, numbered in what they report."""
