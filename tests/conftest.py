@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.services import fixtures
+from tests.services import fixtures, shared
 from tests.services.fixtures import (  # noqa: F401 - pytest finds them by being here
     REQUIRE_SERVICES,
     kafka_server,
@@ -61,6 +61,8 @@ def pytest_configure(config: pytest.Config) -> None:
         tempfile.tempdir = None  # what was found before is forgotten
     # pytest-xdist would begin with the files of many tests; ours of few last longest.
     config.option.loadscopereorder = False
+    if not hasattr(config, "workerinput") and getattr(config.option, "dist", "no") != "no":
+        config.add_cleanup(shared.Keeper(fixtures.used.setdefault).close)
     # Processes that a test starts run this tree's code too, installed or not.
     path = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), *([path] if path else [])])

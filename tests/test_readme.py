@@ -3,16 +3,26 @@
 What differs from run to run (times, ids, hashes, keys, sizes of new files) is masked on both sides;
 a line `...` stands for any lines. `UPDATE_README=1` writes what was printed, where it differs from
 what is shown, into the README. The block of the cluster runs on a real Kafka and PostgreSQL.
+
+Python and the shell run as processes; a plain `audit` command runs in this one, whose imports are
+done. The demo is the one that this run of the tests has made (tests/acceptance/claims.py).
 """
 
+import contextlib
 import os
 import re
+import secrets
+import shlex
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from audit.cli.app import app
+from tests.acceptance.claims import told_once
 from tests.services.kafka import KafkaServer
 from tests.services.postgres import PostgresServer
 
@@ -22,9 +32,13 @@ BLOCK = re.compile(
     r"(?<!<!-- cluster -->\n)^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL
 )
 CLUSTER = re.compile(r"<!-- cluster -->\n```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-CLUSTER_BUS = "kafka://localhost:9092/audit.events"
+CLUSTER_TOPIC = "audit.events"
+CLUSTER_BUS = f"kafka://localhost:9092/{CLUSTER_TOPIC}"
 CLUSTER_STORE = "postgresql://audit@localhost/audit"
 TIMEOUT_S = 120
+DEMO = re.compile(r"audit demo --dir (\w+) > ([\w.]+)(?: +#.*)?")
+PLAIN = re.compile(r"(?:cd (\w+) && )?audit ([^|<>;&`$]*?)(?: \| (.*))?")
+"""A command of ours alone: where, its words, and what filters it prints to."""
 
 MASKS = [
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "<id>"),
@@ -63,6 +77,32 @@ def commands(block: str) -> list[tuple[str, str]]:
 
 
 def run(command: str, folder: Path, **settings: str) -> str:
+    """What a command prints in a folder."""
+    plain = PLAIN.fullmatch(command)
+    if plain is None:
+        return run_in_shell(command, folder, **settings)
+    folder, words, filters = folder / (plain[1] or ""), shlex.split(plain[2]), plain[3]
+    with tempfile.TemporaryDirectory() as aside, pytest.MonkeyPatch.context() as patch:
+        # As in a process: what is printed into a file is kept until it is enough, or the end.
+        said = Path(aside, "said")
+        piped = said if filters is None else Path(aside, "piped")
+        for name, value in {"COLUMNS": "100", **settings}.items():
+            patch.setenv(name, value)
+        with (
+            contextlib.chdir(folder),
+            piped.open("a") as out,
+            said.open("a", buffering=1) as err,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            app.run(words)
+        if filters is not None:
+            with piped.open("rb") as given, said.open("ab") as out:
+                subprocess.run(["bash", "-c", filters], stdin=given, stdout=out, check=False)
+        return said.read_text().rstrip("\n")
+
+
+def run_in_shell(command: str, folder: Path, **settings: str) -> str:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("AUDIT_")} | settings
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     environment["COLUMNS"] = "100"
@@ -98,7 +138,9 @@ def matches(shown: str, printed: str) -> bool:
 
 
 @pytest.mark.slow
-def test_the_readme_shows_what_is_printed(tmp_path: Path) -> None:
+def test_the_readme_shows_what_is_printed(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     text = README.read_text()
     wrong = []
     ids: dict[str, str] = {}
@@ -113,7 +155,13 @@ def test_the_readme_shows_what_is_printed(tmp_path: Path) -> None:
             continue
         fresh = ""
         for command, shown in commands(block):
-            printed = run(with_ids(command, ids), tmp_path)
+            if demo := DEMO.fullmatch(command):
+                told = told_once(tmp_path_factory)
+                shutil.copytree(told.folder, tmp_path / demo[1])
+                (tmp_path / demo[2]).write_text(told.text)
+                printed = ""
+            else:
+                printed = run(with_ids(command, ids), tmp_path)
             ids |= renamed(shown, printed)
             if not matches(shown, printed):
                 wrong.append(f"$ {command}\nshown:\n{shown}\nprinted:\n{printed}")
@@ -129,17 +177,19 @@ def test_the_readme_shows_what_is_printed(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_readme_shows_what_a_cluster_prints(
-    private_kafka: KafkaServer, postgres_server: PostgresServer, tmp_path: Path
+    kafka_server: KafkaServer, postgres_server: PostgresServer, tmp_path: Path
 ) -> None:
     text = README.read_text()
     block = CLUSTER.search(text)
     assert block is not None
-    bus, store = private_kafka.url("audit.events"), postgres_server.new_database()
+    topic = f"{CLUSTER_TOPIC}.{secrets.token_hex(4)}"
+    bus, store = kafka_server.url(topic), postgres_server.new_database()
     settings = {"AUDIT_BUS": bus, "AUDIT_STORE": store, "XDG_STATE_HOME": str(tmp_path)}
     wrong, fresh = [], ""
     for command, shown in commands(block[1]):
         printed = run(command.replace(CLUSTER_BUS, bus), tmp_path, **settings)
         printed = printed.replace(bus, CLUSTER_BUS).replace(store, CLUSTER_STORE)
+        printed = printed.replace(topic, CLUSTER_TOPIC)
         if not matches(shown, printed):
             wrong.append(f"$ {command}\nshown:\n{shown}\nprinted:\n{printed}")
             shown = printed

@@ -27,7 +27,8 @@ from audit.store.contract import Reader
 from audit.tlog.checkpoint import parse_checkpoint_text
 from audit.tlog.merkle import inclusion_proof
 from audit.tlog.note import parse_note
-from audit.verify.findings import Notes, Report
+from audit.verify.findings import Report
+from audit.verify.noted import Notes
 from audit.verify.policy import Policy
 from audit.verify.verifier import Progress, unreadable, verify
 

@@ -5,6 +5,7 @@ when the call returns. The same flag twice is one event
 (`audit.lineage.recorded.reviews.flag_event`).
 """
 
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.errors import InvalidInput, NotFound
@@ -13,19 +14,72 @@ from audit.lineage.recorded.predictions import PREDICTION_ENTITY
 from audit.lineage.recorded.reviews import (
     FLAG,
     UNFLAG,
+    Flagged,
     Review,
     find_reviews,
     flag_event,
+    review_of,
     standing_flags,
 )
+from audit.log.record import Record
+from audit.replay.books import Books
+from audit.replay.points import Cut
 from audit.replay.refs import parse_ref
 from audit.store.contract import Status
 
 if TYPE_CHECKING:
     from audit.ledger.facade import Ledger
 
+_REVIEWS = "type:review entity:review"
 SOURCE = "cli"
 """The application that says it, as for `audit emit`."""
+
+
+PAGE_RECORDS = 25
+"""Records that are searched for at once for a page of flagged things."""
+
+
+class FlaggedPage(NamedTuple):
+    """Some flagged things, the newest first, and the token of what follows; None at the end.
+
+    `stopped`: the time was over before the page was full: `next` goes on from there.
+    """
+
+    flagged: list[Flagged]
+    next: str | None
+    stopped: bool
+
+
+def flagged_page(
+    ledger: "Ledger", cut: Cut, *, after: str | None, limit: int, within_s: float
+) -> FlaggedPage:
+    """About `limit` of what is flagged: each thing at the oldest of its flags that still stand.
+
+    `after`: the token of the page before. `within_s`: so long it is searched. Raises InvalidInput.
+    """
+    books, until = Books(ledger.reader, cut), time.monotonic() + within_s
+    found: list[Flagged] = []
+    while True:
+        left_s = until - time.monotonic()
+        page = ledger.page(_REVIEWS, cut, after=after, limit=PAGE_RECORDS, within_s=left_s)
+        with ledger.reader.steady():
+            things = [_flagged_at(ledger, books, cut, record) for record in page.records]
+        found += [thing for thing in things if thing is not None]
+        after = page.next
+        stopped = page.stopped or time.monotonic() >= until
+        if after is None or stopped or len(found) >= limit:
+            return FlaggedPage(found, after, stopped and after is not None and len(found) < limit)
+
+
+def _flagged_at(ledger: "Ledger", books: Books, cut: Cut, record: Record) -> Flagged | None:
+    """The thing that a record flags, where that is the oldest of its flags that stand."""
+    one = review_of(books, record)
+    if one is None or one.kind != FLAG:
+        return None
+    flags = standing_flags(find_reviews(ledger.reader, cut, one.ref))
+    if not flags or (flags[0].record.log, flags[0].record.index) != (record.log, record.index):
+        return None
+    return Flagged(one.ref, tuple(flags))
 
 
 class Said(NamedTuple):

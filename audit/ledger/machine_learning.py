@@ -23,9 +23,13 @@ if TYPE_CHECKING:
     from audit.lineage.recorded.runs import Run
     from audit.lineage.recorded.serving import Serving
     from audit.lineage.tracing.graph import Trace
+    from audit.lineage.tracing.run_pages import RunsPage
     from audit.lineage.tracing.suspects import Suspect
     from audit.lineage.tracing.trace_diff import TraceDiff
+    from audit.lineage.tracing.walked import Part
     from audit.log.record import Record
+    from audit.replay.columnar.kept.model import ReadModel
+    from audit.replay.query import Query
     from audit.store.blobs import BlobStore
     from audit.store.contract import Reader
     from audit.verify.given import GivenPolicy
@@ -50,6 +54,8 @@ class MachineLearning:
             """See `Ledger.entry`."""
 
         def _trusted(self, policy: GivenPolicy | None) -> Policy | None: ...
+
+        def _columns(self, query: Query, may_build: bool = True) -> ReadModel | None: ...
 
     def _blobs(self) -> "BlobStore":
         from audit.store.blobs import BlobStore, default_blobs_url
@@ -171,6 +177,33 @@ class MachineLearning:
             status,
         )
 
+    def runs_page(
+        self,
+        component: str | None = None,
+        as_of: AsOf | Cut = None,
+        *,
+        since: str | None = None,
+        until: str | None = None,
+        status: str | None = None,
+        skip: int = 0,
+        limit: int = 100,
+    ) -> "RunsPage":
+        """At most `limit` of what `runs` finds, after the first `skip`, and how many there are."""
+        from audit.lineage.tracing.run_pages import runs_page
+        from audit.replay.points import time_of
+
+        now_us = self.now_us()
+        return runs_page(
+            self.reader,
+            self.cut(as_of),
+            component,
+            None if since is None else time_of(since, now_us),
+            None if until is None else time_of(until, now_us),
+            status,
+            skip=skip,
+            limit=limit,
+        )
+
     def run(self, run_id: str, as_of: AsOf | Cut = None) -> "Run":
         """One run. Raises NotFound."""
         from audit.lineage.recorded.runs import find_run
@@ -228,11 +261,19 @@ class MachineLearning:
         as_of: AsOf | Cut = None,
         downstream: bool = False,
         depth: int | None = None,
+        nodes: int | None = None,
+        part: "Part | None" = None,
     ) -> "Trace":
-        """What things were made from; or, downstream, what was made from them."""
+        """What things were made from; or, downstream, what was made from them.
+
+        `nodes`: things that are enough; `part`: which predictions are looked through. Default all.
+        """
         from audit.lineage.tracing.trace import trace
 
-        return trace(self.reader, refs, self.cut(as_of), downstream=downstream, depth=depth)
+        cut = self.cut(as_of)
+        return trace(
+            self.reader, refs, cut, downstream=downstream, depth=depth, nodes=nodes, part=part
+        )
 
     def trace_diff(self, a: str, b: str, as_of: AsOf | Cut = None) -> "TraceDiff":
         """How the lineage of two things differs."""
@@ -265,14 +306,19 @@ class MachineLearning:
         by: str | None = None,
         threshold: float | None = None,
         as_of: AsOf | Cut = None,
+        sample: int | None = None,
     ) -> "DriftReport":
         """How the inputs and outputs of a model or component are distributed now against then.
 
         See `audit.lineage.drifting.drift`. `side`: inputs, outputs or both; `by`: a feature whose
         values are subgroups; `baseline`: a REF of a run, model or dataset version, or a time.
+        `sample`: so many predictions of a window are read where it has more and a read model is at
+        hand; the report says so. Default all.
         """
         from audit.lineage.drifting.drift import Asked, drift
+        from audit.lineage.drifting.sampling import Sampling
         from audit.replay.points import time_of
+        from audit.replay.query import parse_query
 
         now_us, cut = self.now_us(), self.cut(as_of)
         # As of a point in the past the window ends there, and that point is in it.
@@ -286,7 +332,9 @@ class MachineLearning:
             by=by,
             threshold=threshold,
         )
-        return drift(self.reader, self._blobs(), asked, cut, now_us)
+        columns = None if sample is None else self._columns(parse_query("", now_us), False)
+        sampling = None if columns is None or sample is None else Sampling(columns, sample)
+        return drift(self.reader, self._blobs(), asked, cut, now_us, sampling)
 
     def training_set(
         self, model: str, as_of: AsOf | Cut = None, *, query: str = ""

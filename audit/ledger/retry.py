@@ -6,7 +6,6 @@ that is the ledger's own, a message that is too large, a tombstone: said with wh
 """
 
 import os
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.capture.delivery.embedded import EmbeddedLedger
@@ -17,13 +16,21 @@ from audit.event.types import SCHEMA
 from audit.log.entry import Kind
 from audit.log.intake import (
     CONFLICT_REASON,
+    LEDGER_SOURCE,
     RESERVED_REASON,
     SIGNATURE_REASON,
     Message,
     accept,
 )
 from audit.log.record import Record, read_record
-from audit.log.retry import REGISTRY_MAGIC, RETRIED_TYPE, Retried, parse_retried, retried_event
+from audit.log.retry import (
+    REGISTRY_MAGIC,
+    RETRIED_TYPE,
+    Retried,
+    parse_retried,
+    retried_event,
+    retried_id,
+)
 from audit.store.contract import Reader, Status
 from audit.verify.policy import Policy
 
@@ -55,37 +62,37 @@ class Outcome(NamedTuple):
     words: str
 
 
-def retried_as(reader: Reader, log: int) -> dict[int, int]:
-    """Index of a quarantined entry -> index of its event, for those of a log that were retried."""
-    found: dict[int, int] = {}
-    for link in _links(reader, log):
-        found.setdefault(link.index, link.event_index)
-    return found
+def retried_as(reader: Reader, log: int, index: int) -> int | None:
+    """Index of the event that a quarantined entry was retried as; None: it was not.
+
+    The link's event id names the entry, so that it is looked up.
+    """
+    for there, place in reader.find_event(retried_id(index), LEDGER_SOURCE):
+        if there != log:
+            continue
+        record = read_record(log, reader.leaf(log, place))
+        event = record.event
+        if event is None or event.type != RETRIED_TYPE or record.entry.kind is not Kind.CONTROL:
+            continue
+        try:
+            link = parse_retried(event)
+        except FormatError:
+            continue  # `audit verify` names it
+        if link.index == index:
+            return link.event_index
+    return None
 
 
 class RetriedEntries:
-    """Which quarantined entries were retried, read once for each log."""
+    """Which quarantined entries were retried."""
 
     def __init__(self, reader: Reader) -> None:
-        """Nothing is read yet."""
+        """Each is looked up when it is asked for."""
         self._reader = reader
-        self._logs: dict[int, dict[int, int]] = {}
 
     def of(self, record: Record) -> int | None:
         """Index of the event that an entry was retried as."""
-        if record.log not in self._logs:
-            self._logs[record.log] = retried_as(self._reader, record.log)
-        return self._logs[record.log].get(record.index)
-
-
-def _links(reader: Reader, log: int) -> Iterator[Retried]:
-    for _, leaf in reader.special(log, kind=int(Kind.CONTROL)):
-        event = read_record(log, leaf).event
-        if event is not None and event.type == RETRIED_TYPE:
-            try:
-                yield parse_retried(event)
-            except FormatError:
-                continue  # `audit verify` names it
+        return retried_as(self._reader, record.log, record.index)
 
 
 class Retrier:
@@ -107,7 +114,6 @@ class Retrier:
         self._keys.look_at_log()
         self._reason = reason
         self._require = require_signature
-        self._known: dict[int, dict[int, int]] = {}
         self._framings: dict[str, RegistryFraming] = {}
 
     def retry(self, record: Record) -> Outcome:
@@ -119,9 +125,7 @@ class Retrier:
         if record.event is not None:
             raise InvalidInput(f"entry {record.log}/{record.index} is not quarantined")
         log, index = record.log, record.index
-        if log not in self._known:
-            self._known[log] = retried_as(self._ledger.store, log)
-        known = self._known[log].get(index)
+        known = retried_as(self._ledger.store, log, index)
         if known is not None:
             return Outcome(log, index, known, f"was retried before, as entry {log}/{known}")
         message = self._mended(record)
@@ -195,7 +199,6 @@ class Retrier:
             return Outcome(log, index, None, f"refused again, as entry {log}/{outcome.index}")
         link = Retried(index, record.leaf_hash, outcome.index)
         store.append_control(log, [retried_event(link, self._reason)], self._ledger.signer(log))
-        self._known[log][index] = outcome.index
         place = f"{log}/{outcome.index}"
         if outcome.status is Status.DUPLICATE:
             return Outcome(log, index, outcome.index, f"was recorded meanwhile as entry {place}")

@@ -45,7 +45,7 @@ class Searching:
         def read_model(self) -> ReadModel | None:
             """See `Ledger.read_model`."""
 
-    def _columns(self, query: "Query", may_build: bool = True) -> "Columns | None":
+    def _columns(self, query: "Query", may_build: bool = True) -> "ReadModel | None":
         """The read model, where it is worth asking; asking brings it up to the log.
 
         So it is when little is missing in it, or when the other way is to decode all entries; where

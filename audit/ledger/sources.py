@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from audit.errors import AuditError, InvalidInput, NotFound
 from audit.ledger.open import BUNDLE_SCHEME
 from audit.store.contract import Reader
-from audit.verify.findings import Finding, LogReport, Notes, Report
+from audit.verify.findings import LogReport, Report
+from audit.verify.noted import Finding, Notes
 from audit.verify.source_report import PartitionReport
 from audit.verify.verifier import Progress
 

@@ -142,19 +142,28 @@ def _log_status(
 
 
 def _counts(reader: Reader, log: int, size: int) -> tuple[Counts, int]:
-    """How many entries of each sort are below a size, and how many are conflicts."""
+    """How many entries of each sort are below a size, and how many are conflicts.
+
+    Where the log ends there, the store's index counts, and only what is quarantined is read.
+    """
+    counted = reader.counts(log)
+    if not reader.complete or counted.size == size:
+        quarantined = reader.special(log, size, int(Kind.QUARANTINED))
+        return counted, sum(_is_conflict(log, index, leaf) for index, leaf in quarantined)
     sorts = dict.fromkeys(("event", "schema", "control", "quarantined"), 0)
     conflicts = 0
     for index, leaf in reader.special(log, size):
-        record = trusted_record(log, index, leaf)
-        sorts[sort_of(record)] += 1
-        if record.entry.kind is Kind.QUARANTINED:
-            conflicts += (record.entry.reason or "").startswith(CONFLICT_REASON)
-    if not reader.complete:
-        return reader.counts(log), conflicts
+        sorts[sort_of(trusted_record(log, index, leaf))] += 1
+        conflicts += _is_conflict(log, index, leaf)
     special = sorts["schema"] + sorts["control"] + sorts["quarantined"]
     counts = Counts(size, size - special, sorts["schema"], sorts["control"], sorts["quarantined"])
     return counts, conflicts
+
+
+def _is_conflict(log: int, index: int, leaf: bytes) -> bool:
+    entry = trusted_record(log, index, leaf).entry
+    is_quarantined = entry.kind is Kind.QUARANTINED
+    return is_quarantined and (entry.reason or "").startswith(CONFLICT_REASON)
 
 
 def _recorded_us(reader: Reader, log: int, size: int) -> int | None:

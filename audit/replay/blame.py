@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, SupportsIndex
 from audit.errors import InvalidInput, StoreCorrupt
 from audit.event.values import Value, format_time, to_json
 from audit.replay.columns import Naming
-from audit.replay.fold import Move, Position, Row, Step, changed_fields, moves
+from audit.replay.fold import ABSENT, Position, Row, Step, moves, same_value
 from audit.replay.known import require_dataset, require_recorded
 from audit.replay.onepass import KEYS_READ_AGAIN, batches
 from audit.replay.points import Cut
@@ -114,7 +114,7 @@ def blame(reader: Reader, ref: Ref, cut: Cut, valid_at_us: int | None = None) ->
     if not ref.is_row:
         raise InvalidInput(f"{ref} is no row of a dataset; its history says who recorded it")
     found = Steps(reader, ref.entity_type, cut).of_key(ref.entity_key)
-    blamed = _blame_of(found, valid_at_us)
+    _, blamed = blame_of(found, valid_at_us)
     if not blamed.fields and blamed.gone is None and all(step.is_keyless for step in found):
         require_recorded(reader, ref)
     return blamed
@@ -150,31 +150,34 @@ def blame_cells(
     for some in batches(wanted, KEYS_READ_AGAIN):
         found = steps.of_keys(some)
         for key in some:
-            for blamed in _blame_of(found.pop(key), valid_at_us).fields:
+            for blamed in blame_of(found.pop(key), valid_at_us)[1].fields:
                 yield Cell(key, blamed)
 
 
-def _blame_of(found: Sequence[Step], valid_at_us: int | None) -> Blame:
-    setters: dict[str, Step] = {}
-    row: Row | None = None
-    gone: Step | None = None
-    for move in moves(found, valid_at_us):
-        row = move.after.row
-        if row is None:
-            gone = move.step if move.before.row is not None else gone
-            setters = {}
-        else:
-            gone = None
-            _set(setters, move)
+def blame_of(found: Sequence[Step], valid_at_us: int | None) -> tuple[Row | None, Blame]:
+    """The row that the steps of one key leave, and who gave each field its value."""
+    walked = list(moves(found, valid_at_us))
+    row = walked[-1].after.row if walked else None
     if row is None:
-        return Blame((), None if gone is None else said_of(gone))
-    fields = (FieldBlame(name, row[name], said_of(setters[name])) for name in sorted(row))
-    return Blame(tuple(fields), None)
-
-
-def _set(setters: dict[str, Step], move: Move) -> None:
-    for name in changed_fields(move.before.row, move.after.row):
-        setters[name] = move.step
+        ends = (one.step for one in reversed(walked) if one.before.row is not None)
+        last = next(ends, None)
+        return None, Blame((), None if last is None else said_of(last))
+    setters: dict[str, Said] = {}
+    missing = sorted(row)
+    # Backwards: most fields were set by one of the last steps, and what came before is not asked.
+    for move in reversed(walked):
+        if not missing:
+            break
+        before, after = move.before.row, move.after.row or {}
+        changed = missing
+        if before is not None:
+            changed = [n for n in missing if not same_value(before.get(n, ABSENT), after[n])]
+        if changed:
+            said = said_of(move.step)
+            setters.update((name, said) for name in changed)
+            missing = [name for name in missing if name not in setters]
+    fields = (FieldBlame(name, row[name], setters[name]) for name in sorted(row))
+    return row, Blame(tuple(fields), None)
 
 
 def said_of(step: Step) -> Said:

@@ -135,7 +135,12 @@ def diff_row(
     Raises NotFound for a key of which nothing is recorded.
     """
     require_dataset(reader, ref.entity_type)
-    change = _views(reader, ref.entity_type, a, b, valid_a_us, valid_b_us).change(ref.entity_key)
+    views = _views(reader, ref.entity_type, a, b, valid_a_us, valid_b_us)
+    if _schema_between(reader, a, b):
+        change = views.change(ref.entity_key)
+    else:
+        later = Steps(reader, ref.entity_type, later_of(a, b), views.b.naming)
+        change = views.change_between(later, ref.entity_key)
     if change is None:
         require_recorded(reader, ref)
     return change

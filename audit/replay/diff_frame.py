@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from audit.replay.columnar.column import Column
-    from audit.replay.columnar.fold.differ import Differences
+    from audit.replay.columnar.fold.differ import Differing
 
 CHANGE = "change"
 FIELDS = "fields"
@@ -33,7 +33,7 @@ AFTER = "_after"
 class ChangedRows:
     """The rows that differ, as `audit.replay.outputs` gives them out."""
 
-    def __init__(self, entity_type: str, found: "Differences | Iterable[RowChange]") -> None:
+    def __init__(self, entity_type: str, found: "Differing | Iterable[RowChange]") -> None:
         """From the read model, or row by row."""
         self.entity_type = entity_type
         self._found = _Rows(found) if isinstance(found, Iterable) else _Columns(found)
@@ -101,7 +101,7 @@ class _Rows:
 class _Columns:
     """Out of columns: no Python value is made but for what has no type of its own."""
 
-    def __init__(self, found: "Differences") -> None:
+    def __init__(self, found: "Differing") -> None:
         self._found = found
         self._pairs = sorted(found.fields, key=lambda pair: output_name(pair.name))
         self.names = [pair.name for pair in self._pairs]
@@ -150,7 +150,7 @@ def diff_frame(
     held = compared(reader, entity_type, a, b, valid_at_us, valid_at_us).differences
     found = ChangedRows(
         entity_type,
-        diff(reader, entity_type, a, b, valid_at_us, valid_at_us) if held is None else held,
+        diff(reader, entity_type, a, b, valid_at_us, valid_at_us) if held is None else held.whole(),
     )
     said = [cite(reader, cut, valid_at_us).to_dict() for cut in (a, b)]
     return output(found, {"entity": entity_type, **said[1], "from": said[0]}, format)

@@ -26,11 +26,15 @@ if TYPE_CHECKING:
     from audit.replay.columnar.kept.search import Columns, Found, Indexes
 
 FIRST_WINDOW = 256
-"""Entries of the first piece read when going backwards; each next piece is WINDOW_GROWTH larger."""
+"""Entries of the first piece read when going backwards; each next piece is WINDOW_GROWTH larger.
+
+So it is with a query that entries may not fit, or without a limit; else it is the limit.
+"""
 WINDOW_GROWTH = 4
 MAX_WINDOW = 65_536
 FIRST_FETCH = 64
-"""Entries of the first piece read of those that the read model names; it grows likewise."""
+"""Entries of the first piece read of those that the read model names, without a limit; it grows
+likewise."""
 MAX_FETCH = 4_096
 DENSE = 4
 """Entries are read as one range when it is at most so many times as long as what is wanted."""
@@ -108,6 +112,7 @@ def events(
     """
     search = _Search(reader, query, cut, newest_first, no_columns if scan else columns, scan)
     search.has_milestones = within is not None
+    search.limit = limit
     streams = [
         search.of_log(log, *_bounds(reader, query, cut, log, since, below))
         for log in sorted(cut.sizes)
@@ -185,6 +190,8 @@ class _Search:
         self._marks = () if scan else query.marks()
         self._decode = partial(_payload, Books(reader, cut))
         self.has_milestones = False
+        self.limit: int | None = None
+        """So many are wanted: to read more at first would be for nothing."""
 
     def judge(self) -> Callable[[Record], bool]:
         return partial(self._query.matches, decode=self._decode)
@@ -203,7 +210,11 @@ class _Search:
             yield from self.records(log, self.read(log, (piece.indexes for piece in found)))
             return
         fetch = _many(self._reader, self._query, log)
-        located = _backwards(fetch, start, stop) if self._newest_first else fetch(start, stop)
+        width = FIRST_WINDOW if self.limit is None else min(max(1, self.limit), MAX_WINDOW)
+        if self._query.narrows:
+            width = max(width, FIRST_WINDOW)
+        backwards = self._newest_first
+        located = _backwards(fetch, start, stop, width) if backwards else fetch(start, stop)
         yield from self.records(log, self._marked(located))
 
     def candidates(self, log: int, start: int, stop: int) -> "Iterator[Found] | None":
@@ -227,7 +238,7 @@ class _Search:
 
     def read(self, log: int, found: "Iterator[Indexes]") -> Iterator[Located]:
         """The leaves at these indexes, in their order; few at first, as few may be asked for."""
-        width = FIRST_FETCH
+        width = FIRST_FETCH if self.limit is None else min(max(1, self.limit), MAX_FETCH)
         for indexes in found:
             at = 0
             while at < len(indexes):
@@ -325,9 +336,8 @@ def _entity_range(
     return reader.entity(log, entity_type, None, stop, start)
 
 
-def _backwards(fetch: _Fetch, start: int, stop: int) -> Iterator[Located]:
+def _backwards(fetch: _Fetch, start: int, stop: int, width: int) -> Iterator[Located]:
     """The same entries from the last to the first, in pieces that grow: few may be asked for."""
-    width = FIRST_WINDOW
     while stop > start:
         first = max(start, stop - width)
         yield from reversed(list(fetch(first, stop)))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from audit.replay.columnar.fold.blamed import Blamed
     from audit.replay.columnar.fold.differ import Differences
     from audit.replay.columnar.fold.fast import FastDataset, FastReplay
+    from audit.replay.columnar.fold.held import Held
     from audit.replay.columnar.fold.moments import Known
     from audit.replay.columnar.fold.source import PartSource
     from audit.replay.steps import Steps
@@ -38,6 +39,7 @@ class FastPath:
         self._open = open_source
         self._from_entries = from_entries
         self._replay: FastReplay | None = None
+        self._compared: Held[Differences] | None = None
         self._lock = RLock()
 
     def replay(self) -> "FastReplay":
@@ -77,18 +79,15 @@ class FastPath:
         if max(sum(s.cut.sizes.values()) for s in (a, b)) < self._from_entries:
             return None
         try:
-            from audit.replay.columnar.fold.among import pair
-            from audit.replay.columnar.fold.differ import Differences
+            from audit.replay.columnar.fold.differ import differences
+            from audit.replay.columnar.fold.held import Held
 
             with self._lock:
                 replay = self.replay()
-                if valid_a_us == valid_b_us:
-                    two = pair(replay, a, b, valid_a_us, explained)
-                    if two is not None:
-                        return Differences(*two)
-                old = replay.dataset(a, valid_a_us)
-                new = None if old is None else replay.dataset(b, valid_b_us)
-                return None if old is None or new is None else Differences(old, new)
+                if self._compared is None:
+                    self._compared = Held(replay.source)
+                times_us = valid_a_us, valid_b_us
+                return differences(replay, self._compared, a, b, times_us, explained)
         except (AuditError, ImportError):
             return None
 

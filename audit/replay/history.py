@@ -1,6 +1,6 @@
 """All versions of one thing: what each event did to it, who said so, when and why."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, SupportsIndex
 
 from audit.errors import InvalidInput, StoreCorrupt
@@ -114,14 +114,15 @@ def _row_history(reader: Reader, ref: Ref, cut: Cut) -> list[Version]:
     steps = Steps(reader, ref.entity_type, cut)
     found = steps.of_key(ref.entity_key)
     gone = superseded(found)
-    versions = [
-        _version(move, gone)
-        for move in as_recorded(found)
-        if move.step.op is not None and _concerns(move)
-    ]
+    versions = [version_of(move, gone) for move in moves_of(found)]
     if not versions:
         require_recorded(reader, ref)
     return versions
+
+
+def moves_of(found: Iterable[Step]) -> Iterator[Judged]:
+    """The steps of one key that are versions of its row, in recorded order."""
+    return (move for move in as_recorded(found) if move.step.op is not None and _concerns(move))
 
 
 def _concerns(move: Judged) -> bool:
@@ -179,11 +180,12 @@ def _record_version(steps: Steps, step: Step, gone: dict[Position, Step]) -> Ver
     except InvalidInput as error:
         problem = str(error)
     flags = flags_of(NOTHING, step._replace(problem=problem))
-    version = _version(Judged(step, NOTHING, NOTHING, flags, {}), gone)
+    version = version_of(Judged(step, NOTHING, NOTHING, flags, {}), gone)
     return version._replace(row=row, changed=changed_fields(None, row), problem=problem)
 
 
-def _version(move: Judged, gone: dict[Position, Step]) -> Version:
+def version_of(move: Judged, gone: Mapping[Position, Step]) -> Version:
+    """A step as a version; `gone` as `superseded` tells it."""
     step = move.step
     record = step.record
     event = record.event

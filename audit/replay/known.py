@@ -1,16 +1,32 @@
 """What this ledger knows at all: its datasets, and whether a thing was ever recorded."""
 
+from typing import NamedTuple
+
 from audit.errors import NotFound
 from audit.event.envelope import RESERVED_ENTITY_TYPES
 from audit.event.types import DATA_TYPES
 from audit.replay.refs import Ref, parse_entity
 from audit.replay.trusted import trusted_record
 from audit.store.contract import Reader
+from audit.tlog.hashing import leaf_hash
 
 MAX_KNOWN_LISTED = 20
 """Entity types that an error lists."""
 REVIEW_ENTITY = "review"
 """What review events are about; no reserved word, so it may be a dataset as well."""
+
+MAX_LOOKED = 1_000
+"""Logs of which is remembered how far they were looked through; some hundred bytes each."""
+
+
+class _Looked(NamedTuple):
+    """No row was found below a size. `last`: the leaf hash of the entry before it."""
+
+    size: int
+    last: bytes
+
+
+_LOOKED: dict[tuple[str, str, str], _Looked] = {}
 
 
 def datasets(reader: Reader) -> list[str]:
@@ -23,12 +39,38 @@ def datasets(reader: Reader) -> list[str]:
 
 def _has_rows(reader: Reader, entity_type: str) -> bool:
     """Whether anything that happened to data is recorded of it."""
-    for info in reader.logs():
-        for index, leaf in reader.entity(info.log, entity_type):
-            event = trusted_record(info.log, index, leaf).event
-            if event is not None and event.type in DATA_TYPES:
-                return True
+    return any(_has_rows_in(reader, entity_type, *one) for one in _logs(reader))
+
+
+def _logs(reader: Reader) -> list[tuple[int, str, int]]:
+    return [(info.log, info.origin, reader.size(info.log)) for info in reader.logs()]
+
+
+def _has_rows_in(reader: Reader, entity_type: str, log: int, origin: str, size: int) -> bool:
+    """The same of one log; what was looked through before is not looked through again."""
+    place = (reader.address, origin, entity_type)
+    looked = _LOOKED.get(place)
+    start = 0
+    if looked is not None and looked.size <= size and reader.complete:
+        start = looked.size if _hash_at(reader, log, looked.size - 1) == looked.last else 0
+    for index, leaf in reader.entity(log, entity_type, None, size, start):
+        event = trusted_record(log, index, leaf).event
+        if event is not None and event.type in DATA_TYPES:
+            return True
+    last = _hash_at(reader, log, size - 1)
+    if last is not None and reader.complete:
+        if len(_LOOKED) >= MAX_LOOKED:
+            _LOOKED.clear()
+        _LOOKED[place] = _Looked(size, last)
     return False
+
+
+def _hash_at(reader: Reader, log: int, index: int) -> bytes | None:
+    """The leaf hash of an entry, which stands for all before it; None where there is none."""
+    try:
+        return leaf_hash(reader.leaf(log, index))
+    except (NotFound, TypeError):
+        return None
 
 
 def require_dataset(reader: Reader, entity_type: str) -> None:

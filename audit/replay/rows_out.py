@@ -32,15 +32,20 @@ _LINE_ENDS = {"\u0085": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 _QUOTE_IF = frozenset(',"\r\n')
 
 
+def row_to_json(key: str, row: Row) -> dict[str, Any]:
+    """The object of a JSONL line."""
+    shown: dict[str, Any] = {KEY_COLUMN: key}
+    spelled = fields_to_json({output_name(name): value for name, value in row.items()})
+    shown.update((name, spelled[name]) for name in sorted(spelled))
+    return shown
+
+
 def json_row(key: str, row: Row) -> str:
     """One JSONL line without its line end.
 
     No character in it is a line end to anybody: U+0085, U+2028 and U+2029 are escaped.
     """
-    shown: dict[str, Any] = {KEY_COLUMN: key}
-    spelled = fields_to_json({output_name(name): value for name, value in row.items()})
-    shown.update((name, spelled[name]) for name in sorted(spelled))
-    text = json.dumps(shown, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(row_to_json(key, row), ensure_ascii=False, allow_nan=False)
     for character, escape in _LINE_ENDS.items():
         if character in text:
             text = text.replace(character, escape)

@@ -6,6 +6,7 @@ set for them. A condition on the key that leaves only certain keys asks for thes
 choose among rows and change nothing else: columns and dtypes are those of the rows chosen from.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from itertools import islice
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas
     import pyarrow
+
+    from audit.replay.columnar.scatter import Ints
+    from audit.replay.masks import Mask
 
 MAX_COLUMNS_NAMED = 20
 """Columns that an error lists."""
@@ -75,6 +79,14 @@ class Columnar(Protocol):
 
     def rows_between(self, first: int, end: int) -> Iterator[tuple[str, Row]]:
         """Of its rows those from the place `first`, counted from 0, to before `end`."""
+        ...
+
+    def rows_at(self, places: "Ints") -> Iterator[tuple[str, Row]]:
+        """Of its rows those at these places, ascending."""
+        ...
+
+    def fitting(self, filters: Filters) -> "Mask":
+        """For each of its rows whether `audit.replay.conditions.fits` says so."""
         ...
 
 
@@ -198,10 +210,12 @@ class Selected:
         """(key, row) in byte order of the keys."""
         if self.wanted.is_all:
             yield from self.found.rows()
-            return
-        for key, row in self.found.rows():
-            if fits(self.wanted.filters, key, row):
-                yield key, _only(row, self.columns)
+        elif isinstance(self.found, Columnar):
+            yield from self.rows_between(0, sys.maxsize)
+        else:
+            for key, row in self.found.rows():
+                if fits(self.wanted.filters, key, row):
+                    yield key, _only(row, self.columns)
 
     def rows_between(self, first: int, end: int) -> Iterator[tuple[str, Row]]:
         """Of `rows` those from the place `first`, counted from 0, to before `end`."""
@@ -211,12 +225,11 @@ class Selected:
             return
         mask = self._mask(found)
         if mask is None:
-            places: Iterable[tuple[int, int]] = ((first, end),)
+            rows = found.rows_between(first, end)
         else:
-            places = ((at, at + 1) for at in mask.nonzero()[0][first:end].tolist())
-        for start, stop in places:
-            for key, row in found.rows_between(start, stop):
-                yield key, row if self.wanted.is_all else _only(row, self.columns)
+            rows = found.rows_at(mask.nonzero()[0][first:end])
+        for key, row in rows:
+            yield key, row if self.wanted.is_all else _only(row, self.columns)
 
     def frame(self, citation: dict[str, Any]) -> "pandas.DataFrame":
         """A pandas data frame that carries the citation: see `audit.replay.frame`."""
@@ -224,8 +237,8 @@ class Selected:
 
         fitting: list[bool] = []
         if isinstance(self.found, Columnar):
-            frame = self.found.frame(citation)
             mask = self._mask(self.found)
+            frame = self.found.frame(citation)
         else:
             frame = build_frame(self._noting(fitting), self.found.columns, citation)
             mask = _mask(fitting) if self.wanted.filters else None
@@ -246,8 +259,8 @@ class Selected:
 
         fitting: list[bool] = []
         if isinstance(self.found, Columnar):
-            table = self.found.arrow()
             mask = self._mask(self.found)
+            table = self.found.arrow()
         else:
             table = build_table(self._noting(fitting), self.found.columns)
             mask = _mask(fitting) if self.wanted.filters else None
@@ -257,20 +270,9 @@ class Selected:
         shown = sorted(map(output_name, self.columns)) if names is None else names
         return table.select([KEY_COLUMN, *shown])
 
-    def _mask(self, found: Columnar) -> "np.ndarray[Any, np.dtype[np.bool_]] | None":
-        """The rows wanted, by whole columns where their types allow it; None without filters."""
-        from audit.replay.masks import mask_of
-
-        filters = self.wanted.filters
-        if not filters:
-            return None
-        shown = self.found.columns
-        self.found.show(fields_used(filters) & set(shown))
-        mask = mask_of(found.arrow(), filters)
-        if mask is None:
-            mask = _mask([fits(filters, key, row) for key, row in self.found.rows()])
-        self.found.show(shown)
-        return mask
+    def _mask(self, found: Columnar) -> "Mask | None":
+        """The rows wanted; None without filters."""
+        return found.fitting(self.wanted.filters) if self.wanted.filters else None
 
     def _noting(self, fitting: list[bool]) -> Iterator[tuple[str, Row]]:
         """All rows found, noting which of them are wanted."""

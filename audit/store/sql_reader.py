@@ -203,23 +203,26 @@ class SqlReader(SqlTiles):
         if not storable(entity_type):
             return OfRow([], [])
         key = entity_key.encode(errors="surrogatepass")
-        found = self._first("of_row", log, stop, entity_type=entity_type, entity_key=key)
-        if found is None:
-            own = self.entity(log, entity_type, entity_key, stop)
-            return OfRow(list(own), list(self.keyless(log, entity_type, stop)))
-        own_rows = [Located(index, leaf) for index, mark, leaf in found if mark == OWN]
-        return OfRow(own_rows, [Located(index, leaf) for index, mark, leaf in found if mark != OWN])
+        found, is_all = self._first("of_row", log, stop, entity_type=entity_type, entity_key=key)
+        own = [Located(index, leaf) for index, mark, leaf in found if mark == OWN]
+        keyless = [Located(index, leaf) for index, mark, leaf in found if mark != OWN]
+        if not is_all:
+            start = found[-1][0] + 1
+            own += self.entity(log, entity_type, entity_key, stop, start)
+            keyless += (one for one in self.keyless(log, entity_type, stop) if one.index >= start)
+        return OfRow(own, keyless)
 
     def _first(
         self, question: str, log: int, stop: int | None, **values: Any
-    ) -> list[tuple[Any, ...]] | None:
-        """All that a question finds, with their leaves, in log order; None where it is too much."""
+    ) -> tuple[list[tuple[Any, ...]], bool]:
+        """The first that a question finds, with their leaves, in log order; and whether it is all.
+
+        At least one, where it is not.
+        """
         stop = MAX_INDEX if stop is None else stop
         rows = self._ask(question, log=log, stop=stop, most=FETCH_INDEXES, **values)
-        if len(rows) == FETCH_INDEXES:
-            return None
         # Without a leaf, too: whoever reads it says that it is none.
-        return sorted(rows, key=itemgetter(0))
+        return sorted(rows, key=itemgetter(0)), len(rows) < FETCH_INDEXES
 
     def _found(self, question: str, log: int, stop: int | None, **values: Any) -> Iterator[Located]:
         stop = MAX_INDEX if stop is None else stop
@@ -274,8 +277,8 @@ class SqlReader(SqlTiles):
         """See `contract.Reader.special`."""
         if kind is None:
             return self._found("special", log, stop)
-        found = self._first("first_special_of_kind", log, stop, kind=kind)
-        if found is not None:
+        found, is_all = self._first("first_special_of_kind", log, stop, kind=kind)
+        if is_all:
             return iter([Located(index, leaf) for index, _, leaf in found])
         return self._found("special_of_kind", log, stop, kind=kind)
 

@@ -7,15 +7,15 @@ are rows of the dataset `access`, and a ledger of looks is read with the same co
     audit log entity:access actor:alice --store sqlite:///audit.access.db
 """
 
-import logging
+import time
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
-from audit.errors import AuditError
+from audit.errors import AuditError, Unavailable
 from audit.ledger.open import BUNDLE_SCHEME, store_file
 from audit.web.answer import Asked
 from audit.web.options import WebOptions
 from audit.web.pinned import pin_text
+from audit.web.recorder import Recorder
 
 if TYPE_CHECKING:
     from audit.capture.emitter import Emitter
@@ -26,44 +26,43 @@ NOT_KEPT = "none"
 """What `--access` takes for: write no access events."""
 DEFAULT_NAME = "audit.access.db"
 
-_log = logging.getLogger("audit.web.access")
-
 
 class Access:
-    """Writes access events. A look is not refused because its event cannot be written: it is said
-    in the server's log, and the emitter's spool keeps the event while its ledger is away.
+    """Writes access events. When a look is answered its event is in the emitter's spool, which
+    keeps it while its ledger is away. Where that cannot be done soon the server's log says so, and
+    the look is answered all the same, or refused with `access_required`.
     """
 
     def __init__(self, options: WebOptions) -> None:
         """Opens the ledger of looks. Raises InvalidInput, Unavailable."""
         destination = destination_of(options)
-        self._emitter = None if destination is None else _emitter(destination)
+        emitter = None if destination is None else _emitter(destination)
+        self._recorder = None if emitter is None else Recorder(emitter, ENTITY, time.monotonic)
+        self._required = options.access_required
 
     def note(self, who: str, path: str, asked: Asked) -> None:
-        """One look: who, at which page, with which parameters, at which sizes of the logs."""
+        """One look: who, at which page, with which parameters, at which sizes of the logs.
+
+        Raises Unavailable for one that is refused.
+        """
         self.record(who, path, {**asked.parameters}, pin_text(asked.cut))
 
     def record(self, who: str, path: str, parameters: dict[str, str], pin: str) -> None:
         """The same, for what is no screen."""
-        if self._emitter is None:
+        if self._recorder is None:
             return
-        from audit.capture.context import context
-
         said = {"path": path, "parameters": dict(parameters), "pin": pin, "who": who}
-        try:
-            with context(actor=who or "unknown"):
-                self._emitter.create(ENTITY, str(uuid4()), said)
-        except AuditError as error:
-            _log.error("an access event could not be written: %s", error)
+        if not self._recorder.record(who, said) and self._required:
+            raise Unavailable("looks are recorded here, and this one cannot be; ask again later")
 
     def close(self) -> None:
-        """Wait until all is sealed. Safe to repeat."""
-        if self._emitter is not None:
-            self._emitter.close()
-            self._emitter = None
+        """Wait until all is sealed, for a while. Safe to repeat."""
+        if self._recorder is not None:
+            self._recorder.close()
+            self._recorder = None
 
 
-def _emitter(destination: str) -> "Emitter | None":
+def _emitter(destination: str) -> "Emitter":
     from audit.capture.emitter import Emitter
 
     try:

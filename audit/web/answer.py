@@ -19,19 +19,42 @@ if TYPE_CHECKING:
     from audit.ledger import Ledger
     from audit.verify.policy import Policy
 
+MAX_PARAMETER_CHARS = 16_384
+"""Longest value of one parameter."""
+ENCODED = "~"
+"""A parameter whose name ends so is percent-encoded once more: forms cannot carry line ends."""
+
 
 class Parameter(NamedTuple):
-    """One parameter of a screen's URL, as the page's form and the API's description tell it."""
+    """One parameter of a screen's URL, as the page's form and the API's description tell it.
+
+    `most`: of a parameter that is a number, the greatest that is taken; `least` the smallest.
+    """
 
     name: str
     about: str
     required: bool = False
     choices: tuple[str, ...] = ()
+    example: str = ""
+    most: int | None = None
+    least: int = 0
 
 
-AS_OF = Parameter("as_of", "A time or a position: 2026-01-31T10:00:00Z, -7d, HEAD~10, 0/1042.")
-PIN = Parameter("pin", "Sizes of the logs, as a permalink has them: 0:1042,1:77. Wins over as_of.")
-VALID_AT = Parameter("valid_at", "A time on the valid axis: what was true then, as known at as_of.")
+AS_OF = Parameter(
+    "as_of",
+    "A time or a position: 2026-01-31T10:00:00Z, -7d, HEAD~10, 0/1042.",
+    example="2026-01-31T10:00:00Z",
+)
+PIN = Parameter(
+    "pin",
+    "Sizes of the logs, as a permalink has them: 0:1042,1:77. Wins over as_of.",
+    example="0:1042",
+)
+VALID_AT = Parameter(
+    "valid_at",
+    "A time on the valid axis: what was true then, as known at as_of.",
+    example="2026-01-31",
+)
 
 
 class Table(NamedTuple):
@@ -51,6 +74,9 @@ class Asked:
 
     `wants_table`: CSV or Parquet is asked for, so that only `Answer.table` counts.
     `verification`: tells of the newest verification (see `audit.web.verifying`).
+    `wants_data`: JSON is asked for, so that only `Answer.data` counts. Where it is not, what the
+    template does not need may be left out there, as what only a template needs may be left out
+    here.
     """
 
     ledger: "Ledger"
@@ -60,6 +86,7 @@ class Asked:
     parameters: Mapping[str, str]
     wants_table: bool
     verification: Callable[[], dict[str, Any]]
+    wants_data: bool = False
 
     def text(self, name: str) -> str | None:
         """A parameter; None where it is not there or empty."""
@@ -72,20 +99,19 @@ class Asked:
             raise InvalidInput(f"the address lacks {name}=")
         return found
 
-    def number(self, name: str, default: int, most: int) -> int:
-        """A parameter that is a whole number from 1 to `most`. Raises InvalidInput."""
+    def number(self, name: str, default: int, most: int, least: int = 1) -> int:
+        """A parameter that is a whole number from `least` to `most`. Raises InvalidInput."""
         found = self.text(name)
         if found is None:
             return default
-        if not (
-            found.isascii() and found.isdigit() and len(found) <= 19 and 1 <= int(found) <= most
-        ):
-            raise InvalidInput(f"{name} is a number from 1 to {most:,}")
+        plain = found.isascii() and found.isdigit() and len(found) <= 19
+        if not (plain and least <= int(found) <= most):
+            raise InvalidInput(f"{name} is a number from {least} to {most:,}")
         return int(found)
 
     def skipped(self, most: int) -> int:
-        """How many rows a page leaves out: `skip`, from 1 to `most`, or 0. Raises InvalidInput."""
-        return self.number("skip", 0, most) if self.text("skip") else 0
+        """How many rows a page leaves out: `skip`, from 0 to `most`. Raises InvalidInput."""
+        return self.number("skip", 0, most, least=0)
 
     def is_on(self, name: str) -> bool:
         """A parameter that is 1 or 0 (or not there). Raises InvalidInput."""
@@ -104,6 +130,12 @@ class Asked:
         names = ("pin",) if self.text("pin") else ("as_of",)
         return {name: self.parameters[name] for name in names if self.text(name)}
 
+    @property
+    def later_entries(self) -> int:
+        """How many entries came after the point that is looked at."""
+        size = self.ledger.reader.size
+        return sum(max(0, size(log) - below) for log, below in self.cut.sizes.items())
+
     def link(self, path: str, **parameters: str | None) -> str:
         """The address of another page at the same point."""
         return address(path, {**parameters, **self.point})
@@ -120,7 +152,8 @@ class Answer:
 
     `data`: plain values that JSON can hold: all of the answer. `view`: what else the template
     needs, such as drawings. `table`: the rows of CSV and Parquet, of screens that are `tabular`.
-    `command`: what to type for the same answer, as words of a command line.
+    `command`: what to type for the same answer, as words of a command line. `next`: the address of
+    the page that follows, where there is one.
     """
 
     title: str
@@ -128,6 +161,7 @@ class Answer:
     view: Mapping[str, Any]
     command: tuple[str, ...] = ()
     table: Table | None = None
+    next: str | None = None
 
 
 @dataclass(frozen=True)
@@ -153,3 +187,8 @@ def address(path: str, parameters: Mapping[str, str | None]) -> str:
     """A path with parameters, those that are None or empty left out."""
     given = {name: value for name, value in parameters.items() if value}
     return path + ("?" + urlencode(given) if given else "")
+
+
+def address_of_form(screen: Screen, form: str) -> str:
+    """Where a form of a screen is: the page, or its twin with a suffix."""
+    return "/index" + form if screen.path == "/" and form else screen.path + form

@@ -1,7 +1,7 @@
 """The ASGI application: every screen at its address, in each of its forms."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,14 +10,18 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from audit import __version__
 from audit.web.access import Access
+from audit.web.api.document import document
+from audit.web.forms import JSON, MEDIA_TYPES, json_text
 from audit.web.guard import Guard
 from audit.web.guard.hosts import Hosts
 from audit.web.guard.limits import Rate
+from audit.web.guard.turns import Turns
 from audit.web.guard.who import Doorkeeper, Sessions, read_tokens
 from audit.web.handling import Handling
+from audit.web.lanes import PLACES, lane_of
 from audit.web.login import add_login
+from audit.web.manners import body_response
 from audit.web.options import WebOptions, address_of
 from audit.web.readers import Readers
 from audit.web.receipts import add_receipts
@@ -26,14 +30,15 @@ from audit.web.screens import SCREENS
 from audit.web.verifying import Verifying, add_verifying
 
 FOR_EVER = "public, max-age=31536000, immutable"
-MAX_THREADS = 8
-"""Pages are made on so many threads; more than ledgers, for what needs none."""
+MAX_THREADS = sum(PLACES.values()) + 2
+"""One for each request that has a place, and for what needs none."""
 
 
-def application(options: WebOptions) -> Guard:
+def application(options: WebOptions, when_fresh: Callable[[], object] = lambda: None) -> Guard:
     """The view of one ledger. Raises InvalidInput, StoreMissing, Unavailable.
 
-    Close it by ending its lifespan, as servers do.
+    Close it by ending its lifespan, as servers do. `when_fresh` is called once, on another thread,
+    when the read model is first up to its log.
     """
     options = options.checked()
     readers = Readers(options)
@@ -43,7 +48,7 @@ def application(options: WebOptions) -> Guard:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         # Each thread that made a page keeps memory of its own: few threads, flat memory.
         to_thread.current_default_thread_limiter().total_tokens = MAX_THREADS
-        readers.keep_fresh()
+        readers.keep_fresh(when_fresh)
         try:
             yield
         finally:
@@ -51,13 +56,10 @@ def application(options: WebOptions) -> Guard:
             access.close()
 
     inner = FastAPI(
-        title="Attestory",
-        version=__version__,
-        description="A ledger, read-only: what every page of the view says, as data.",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        openapi_url="/openapi.json",
+        openapi_url=None,
     )
     doorkeeper = Doorkeeper(
         None if options.tokens is None else read_tokens(options.tokens),
@@ -70,11 +72,18 @@ def application(options: WebOptions) -> Guard:
     handling.add_to(inner)
     add_login(inner, doorkeeper)
     add_receipts(inner, readers, access, handling.failed)
-    add_verifying(inner, verifying, access)
+    add_verifying(inner, verifying, access, handling.failed)
+    described = json_text(document(SCREENS, options))
+
+    def describe(request: Request) -> Response:
+        return body_response(request, described, MEDIA_TYPES[JSON], pinned=False)
+
+    inner.add_api_route("/openapi.json", describe, methods=["GET", "HEAD"])
     inner.add_api_route("/static/{name}", _static, include_in_schema=False, methods=["GET", "HEAD"])
     inner.add_api_route("/healthz", _healthy, include_in_schema=False, methods=["GET", "HEAD"])
     hosts = Hosts(options.host, options.allowed_hosts)
-    return Guard(inner, hosts, doorkeeper, Rate(options.requests_per_minute, time.monotonic))
+    rate = Rate(options.requests_per_minute, time.monotonic)
+    return Guard(inner, hosts, doorkeeper, rate, Turns(PLACES), lane_of)
 
 
 async def _static(request: Request, name: str) -> Response:

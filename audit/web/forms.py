@@ -3,8 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Generator, Iterable, Sequence
-from itertools import islice
+from collections.abc import Generator, Sequence
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from audit.replay.rows_out import plain_text
@@ -22,6 +22,11 @@ MEDIA_TYPES = {
 
 ROWS_AT_ONCE = 2_000
 """Rows of one piece of a stream, and of one row group of Parquet."""
+PIECE_CHARS = 262_144
+"""A piece of CSV is given out when it has so many, whatever it has of rows: rows may be large, and
+each reader of a table holds a piece in memory for as long as he takes to read it."""
+ROWS_BETWEEN = 50
+"""Rows that are written before it is looked how much there is."""
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 """What spreadsheets take for a formula (OWASP, CSV injection)."""
 
@@ -37,18 +42,22 @@ def json_text(data: Any) -> bytes:
 
 def csv_stream(table: Table) -> Generator[bytes, None, None]:
     """RFC 4180 with plain line feeds. A text that a spreadsheet would run gets a ' in front."""
-    yield _csv([table.columns])
-    rows = iter(table.rows)
-    while part := list(islice(rows, ROWS_AT_ONCE)):
-        yield _csv(part)
-
-
-def _csv(rows: Iterable[Sequence[Any]]) -> bytes:
+    rows = chain([table.columns], table.rows)
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(
-        [_csv_cell(cell) for cell in row] for row in rows
-    )
-    return text.getvalue().encode("utf-8", "backslashreplace")
+    writer = csv.writer(text, lineterminator="\n")
+    while part := [[_csv_cell(cell) for cell in row] for row in islice(rows, ROWS_BETWEEN)]:
+        writer.writerows(part)
+        if text.tell() >= PIECE_CHARS:
+            yield _taken(text)
+    yield _taken(text)
+
+
+def _taken(text: io.StringIO) -> bytes:
+    """What was written since the last time."""
+    found = text.getvalue().encode("utf-8", "backslashreplace")
+    text.seek(0)
+    text.truncate()
+    return found
 
 
 def _csv_cell(value: Any) -> str:

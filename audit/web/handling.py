@@ -4,30 +4,41 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from difflib import get_close_matches
-from typing import Any
+from urllib.parse import unquote
 from uuid import uuid4
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from audit.errors import AuditError, InvalidInput, NotFound, Unavailable, Unproven
 from audit.ledger import Ledger
 from audit.replay.points import Cut
 from audit.web.access import Access
-from audit.web.answer import AS_OF, PIN, Answer, Asked, Parameter, Screen
+from audit.web.answer import (
+    AS_OF,
+    ENCODED,
+    MAX_PARAMETER_CHARS,
+    PIN,
+    Answer,
+    Asked,
+    Parameter,
+    Screen,
+    address_of_form,
+)
+from audit.web.api.accept import prefers_json, wants_data
+from audit.web.api.problem import PROBLEM_TYPE, problem
 from audit.web.forms import CSV, HTML, JSON, MEDIA_TYPES, PARQUET, json_text
 from audit.web.guard.asgi import name_of_visitor
+from audit.web.manners import attachment, body_response, file_name, link_header
 from audit.web.options import WebOptions
 from audit.web.pinned import pinned
 from audit.web.readers import Readers
 from audit.web.render import page, plain_page
 from audit.web.streaming import TableResponse
 from audit.web.verifying import Verifying
-
-MAX_PARAMETER_CHARS = 16_384
-"""Longest value of one parameter."""
 
 RETRY = {"retry-after": "5"}
 """Headers of 503."""
@@ -61,17 +72,12 @@ class Handling:
         for screen in self._screens:
             forms = (HTML, JSON, CSV, PARQUET) if screen.tabular else (HTML, JSON)
             for form in forms:
-                path = _address(screen, form)
                 app.add_api_route(
-                    path,
+                    address_of_form(screen, form),
                     self._handler(screen, form),
-                    methods=["GET", "HEAD"] if form == HTML else ["GET"],
-                    summary=screen.about,
-                    operation_id=f"{screen.path.strip('/') or 'index'}{form.replace('.', '_')}",
-                    include_in_schema=form != HTML,
+                    methods=["GET", "HEAD"],
+                    include_in_schema=False,
                     response_class=Response,
-                    responses=_responses(form),
-                    openapi_extra={"parameters": [_described(one) for one in _taken(screen)]},
                 )
         app.add_exception_handler(Exception, self.failed)
         app.add_exception_handler(HTTPException, self._no_page)
@@ -79,7 +85,8 @@ class Handling:
     def _handler(self, screen: Screen, form: str) -> Callable[[Request], Response]:
         def handle(request: Request) -> Response:
             try:
-                return self._answered(screen, form, request)
+                wanted = form or (JSON if prefers_json(request.headers.get("accept", "")) else HTML)
+                return self._answered(screen, wanted, request)
             except Exception as error:  # a screen's bug must not end as a bare 500
                 return self.failed(request, error)
 
@@ -95,26 +102,34 @@ class Handling:
             cut = _cut(ledger, parameters)
             policy = ledger.policy_file(self._options.policy)
             asked = Asked(
-                ledger, policy, cut, screen.path, parameters, wants_table, self._verification
+                ledger,
+                policy,
+                cut,
+                screen.path,
+                parameters,
+                wants_table,
+                self._verification,
+                wants_data=form == JSON,
             )
             answer = screen.answer(asked)
             if screen.is_recorded:
-                self._access.note(who, _address(screen, form), asked)
-            if not wants_table:
+                self._access.note(who, address_of_form(screen, form), asked)
+            if wants_table:
+                response = _table(answer, form, request, held)
+            else:
                 body = (
-                    json_text(answer.data).decode()
+                    json_text(answer.data)
                     if form == JSON
-                    else page(screen, asked, answer, self._menu, who)
+                    else page(screen, asked, answer, self._menu, who).encode()
                 )
-                return Response(body, media_type=MEDIA_TYPES.get(form, "text/html"))
-            if answer.table is None:
-                raise InvalidInput("there is no table in this answer")
-            name = f"{_file_name(answer)}{form}"
-            # The stream goes on after this function: the ledger stays lent until its end.
-            return TableResponse(answer.table, form, name, held.pop_all())
+                pinned = asked.text("pin") is not None
+                response = body_response(request, body, MEDIA_TYPES.get(form, "text/html"), pinned)
+            if links := link_header(screen, form, asked, answer):
+                response.headers["link"] = links
+            return response
 
     def failed(self, request: Request, error: Exception) -> Response:
-        """An error as a page or JSON, whichever was asked for."""
+        """An error as a page or as data, whichever was asked for."""
         status, words = _status(error), str(error)
         if status is None:
             number = uuid4().hex[:12]
@@ -124,21 +139,51 @@ class Handling:
 
     def _no_page(self, request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        words = "there is no page at this address" if status == 404 else "this view is read-only"
-        return self._error_in_form(request, status, "NotFound" if status == 404 else "", words)
+        if status != 405:
+            words = "there is no page at this address"
+            return self._error_in_form(request, status, "NotFound", words)
+        allowed = {"allow": ", ".join(_methods(request))}
+        if request.method == "OPTIONS":
+            return Response(None, 204, allowed)
+        words = f"{request.method} is not for this address: the view is read-only"
+        return self._error_in_form(request, status, "", words, allowed)
 
-    def _error_in_form(self, request: Request, status: int, kind: str, words: str) -> Response:
-        headers = RETRY if status == 503 else None
-        if request.url.path.endswith((JSON, CSV, PARQUET)):
-            body: Any = json_text({"error": {"kind": kind, "message": words}})
-            return Response(body, status, headers, MEDIA_TYPES[JSON])
+    def _error_in_form(
+        self,
+        request: Request,
+        status: int,
+        kind: str,
+        words: str,
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        headers = RETRY if status == 503 else headers
+        if wants_data(request.url.path, request.headers.get("accept", "")):
+            return Response(problem(status, words, kind), status, headers, PROBLEM_TYPE)
         body = plain_page("error.html", status=status, words=words, menu=self._menu)
         return Response(body, status, headers, "text/html")
 
 
-def _address(screen: Screen, form: str) -> str:
-    """Where a form of a screen is."""
-    return "/index" + form if screen.path == "/" and form else screen.path + form
+def _table(answer: Answer, form: str, request: Request, held: ExitStack) -> Response:
+    """The rows, streamed; of HEAD, what would come before them."""
+    if answer.table is None:
+        raise InvalidInput("there is no table in this answer")
+    name = f"{file_name(answer.title)}{form}"
+    if request.method == "HEAD":
+        headers = {"content-disposition": attachment(name)}
+        response = Response(None, 200, headers, MEDIA_TYPES[form])
+        del response.headers["content-length"]
+        return response
+    # The stream goes on after this function: the ledger stays lent until its end.
+    return TableResponse(answer.table, form, name, held.pop_all())
+
+
+def _methods(request: Request) -> list[str]:
+    """What an address can be asked with."""
+    found = {"OPTIONS"}
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return sorted(found)
 
 
 def _status(error: Exception) -> int | None:
@@ -158,7 +203,8 @@ def _parameters(request: Request, screen: Screen) -> Mapping[str, str]:
     """The address's parameters. Raises InvalidInput for one that the screen does not take."""
     known = {parameter.name: parameter for parameter in _taken(screen)}
     found: dict[str, str] = {}
-    for name, value in request.query_params.multi_items():
+    for given, said in request.query_params.multi_items():
+        name, value = _decoded(given, said)
         if name not in known:
             close = get_close_matches(name, known, 1)
             hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
@@ -174,6 +220,16 @@ def _parameters(request: Request, screen: Screen) -> Mapping[str, str]:
     return found
 
 
+def _decoded(name: str, value: str) -> tuple[str, str]:
+    """A parameter as it is meant, however a form has sent it."""
+    if not name.endswith(ENCODED):
+        return name, value
+    try:
+        return name.removesuffix(ENCODED), unquote(value, errors="strict")
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{name[:80]} is not percent-encoded UTF-8") from None
+
+
 def _taken(screen: Screen) -> tuple[Parameter, ...]:
     return (*screen.parameters, AS_OF, PIN)
 
@@ -181,50 +237,3 @@ def _taken(screen: Screen) -> tuple[Parameter, ...]:
 def _cut(ledger: Ledger, parameters: Mapping[str, str]) -> Cut:
     pin = parameters.get("pin")
     return pinned(ledger.reader, pin) if pin else ledger.cut(parameters.get("as_of") or None)
-
-
-def _file_name(answer: Answer) -> str:
-    """The title as a name of a file that every system takes."""
-    kept = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in answer.title)
-    return kept.strip("-")[:80] or "attestory"
-
-
-def _described(parameter: Parameter) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "string"}
-    if parameter.choices:
-        schema["enum"] = list(parameter.choices)
-    return {
-        "name": parameter.name,
-        "in": "query",
-        "required": parameter.required,
-        "description": parameter.about,
-        "schema": schema,
-    }
-
-
-def _responses(form: str) -> dict[int | str, dict[str, Any]]:
-    if form == HTML:
-        return {}
-    problem: dict[str, Any] = {
-        "content": {
-            MEDIA_TYPES[JSON]: {
-                "schema": {
-                    "type": "object",
-                    "required": ["error"],
-                    "properties": {"error": {"type": "object"}},
-                }
-            }
-        }
-    }
-    schema: dict[str, Any] = {"type": "object"} if form == JSON else {"type": "string"}
-    good = {"description": "The answer.", "content": {MEDIA_TYPES[form]: {"schema": schema}}}
-    words = {
-        400: "What was asked is wrong.",
-        404: "There is no such thing.",
-        409: "The store contradicts itself, or evidence does not hold.",
-        503: "The store cannot be reached, or is busy.",
-    }
-    described: dict[int | str, dict[str, Any]] = {200: good}
-    for status, text in words.items():
-        described[status] = {"description": text, **problem}
-    return described

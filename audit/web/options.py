@@ -21,6 +21,7 @@ class WebOptions(NamedTuple):
     browsers may ask for it. `tokens`: path of the file of tokens; None: no token is asked for.
     `proxy`: address of the one proxy that is trusted to say, in `proxy_header`, who asks.
     `access`: URL of the ledger or topic that access events go to; None: beside the store.
+    `access_required`: what cannot be recorded there is not shown.
     `requests_per_minute`: of one client.
     """
 
@@ -33,6 +34,7 @@ class WebOptions(NamedTuple):
     proxy: str | None = None
     proxy_header: str = "X-Forwarded-User"
     access: str | None = None
+    access_required: bool = False
     requests_per_minute: int = 1200
     read_model: str | None = None
 

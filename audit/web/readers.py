@@ -2,20 +2,23 @@
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from queue import Empty, LifoQueue
 from threading import Lock
 
 from audit.errors import AuditError, StoreBusy
 from audit.ledger import Ledger
+from audit.lineage.tracing.record_index import index_of
 from audit.replay.fastpath import FAST_FROM_ENTRIES
+from audit.web.lanes import DEAR, PLACES, QUICK
 from audit.web.options import WebOptions
 
-MAX_LEDGERS = 4
-"""Open at once, each with a connection of its own. The read model is one for all."""
 MAX_STREAMS = 2
-"""Of them so many at once give out tables, which takes as long as whoever reads them likes."""
+"""So many tables at once are given out, which takes about as long as who reads them likes."""
+MAX_LEDGERS = PLACES[QUICK] + PLACES[DEAR] + MAX_STREAMS
+"""Open at once, each with a connection of its own: one for each request that has a place. The read
+model is one for all."""
 WAIT_SECONDS = 20.0
 """So long a page waits for one. A table does not wait: those that do would stand in the way."""
 FRESH_SECONDS = 5.0
@@ -85,19 +88,21 @@ class Readers:
         except Empty:
             raise StoreBusy("all readers are busy; ask again in a moment") from None
 
-    def keep_fresh(self) -> None:
+    def keep_fresh(self, then: Callable[[], object] = lambda: None) -> None:
         """Begin to bring the read models up to their logs, now and again, on a thread of its own.
 
         Without that the first one who asks for a dataset of a large ledger would wait for it.
+        `then` is called there when it was done for the first time.
         """
         if self._freshener is None:
-            self._freshener = threading.Thread(target=self._freshen_all, daemon=True)
+            self._freshener = threading.Thread(target=self._freshen_all, args=(then,), daemon=True)
             self._freshener.start()
 
-    def _freshen_all(self) -> None:
-        while not self._closing.is_set():
+    def _freshen_all(self, then: Callable[[], object]) -> None:
+        _freshen(self._model)
+        then()
+        while not self._closing.wait(FRESH_SECONDS):
             _freshen(self._model)
-            self._closing.wait(FRESH_SECONDS)
         self._model.close()
 
     def close(self) -> None:
@@ -125,5 +130,7 @@ def _freshen(ledger: Ledger) -> None:
         if model is not None and ledger.reader.complete:
             for log in logs:
                 model.covered(log)
+        # Runs, models and datasets as well, which the first trace would have to wait for.
+        index_of(ledger.reader, ledger.cut())
     except (AuditError, ImportError) as error:
         _log.info("the read model is not up to its log: %s", error)

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from audit.errors import AuditError, InvalidInput
+from audit.errors import AuditError, InvalidInput, NotFound
 from audit.event.canonical import BUILTINS, builtin, schema_hash
 from audit.web.access import Access
 from audit.web.guard.asgi import name_of_visitor
@@ -46,19 +46,18 @@ def add_receipts(
             with readers.lent() as ledger:
                 record = ledger.entry(at)
                 body = ledger.prove(f"{record.log}/{record.index}")
+            access.record(name_of_visitor(request.scope), "/event/receipt", {"at": at}, "")
         except AuditError as error:
             return failed(request, error)
-        who = name_of_visitor(request.scope)
-        access.record(who, "/event/receipt", {"at": at}, "")
         name = f"entry-{record.log}-{record.index}.tlog-proof"
         headers = {"content-disposition": f'attachment; filename="{name}"'}
         return Response(body, media_type="text/plain; charset=utf-8", headers=headers)
 
-    def schema(digest: str) -> Response:
+    def schema(request: Request, digest: str) -> Response:
         found = schemas_by_digest().get(digest) if _DIGEST.fullmatch(digest) else None
         if found is None:
-            return Response("no built-in schema has this digest\n", 404, media_type="text/plain")
+            return failed(request, NotFound("no built-in schema has this digest"))
         return Response(found, media_type="application/json", headers={"cache-control": _FOR_EVER})
 
-    app.add_api_route("/event/receipt", receipt, methods=["GET"], include_in_schema=False)
-    app.add_api_route("/schemas/{digest}", schema, methods=["GET"], include_in_schema=False)
+    for path, handler in (("/event/receipt", receipt), ("/schemas/{digest}", schema)):
+        app.add_api_route(path, handler, methods=["GET", "HEAD"], response_class=Response)

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from audit import __version__
 from audit.web import links, shown
 from audit.web.answer import Answer, Asked, Screen, address
+from audit.web.drawn.marks import digest, moment
 
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 """What lies in static/."""
@@ -27,9 +28,12 @@ def environment() -> Environment:
     )
     made.filters.update(
         text=shown.text,
+        first_of=shown.first_of,
         kind=shown.kind,
         when=shown.when,
         exact=shown.exact,
+        moment=moment,
+        digest=digest,
         age=shown.age,
         number=shown.number,
         short_hash=shown.short_hash,
@@ -39,7 +43,10 @@ def environment() -> Environment:
         address=address,
         static=static_address,
         version=__version__,
-        fits_form=shown.fits_form,
+        hidden_field=shown.hidden_field,
+        left_out=shown.left_out,
+        most_fields=shown.MAX_FIELDS,
+        most_listed=shown.MAX_LISTED,
         link_of=links.of_ref,
         link_of_entry=links.of_entry,
     )

@@ -1,6 +1,7 @@
 """Running the view under a server, until it is told to end."""
 
 import ctypes
+import gc
 import socket
 from collections.abc import Callable
 
@@ -8,14 +9,20 @@ import uvicorn
 
 from audit.errors import Unavailable
 from audit.web.app import application
+from audit.web.guard import Guard
+from audit.web.guard.connection import Connection
 from audit.web.options import WebOptions
 
 KEEP_ALIVE_SECONDS = 15
 WAITING_CONNECTIONS = 128
-SHUTDOWN_SECONDS = 10
+SHUTDOWN_SECONDS = 5
+"""So long answers that are being given may take to end; then they are broken off."""
 ARENAS = 2
 """Heaps of the C library. By default glibc gives nearly each thread one of its own, and what was
 freed in one is not used by the others: under many readers the process would grow on and on."""
+YOUNG_OBJECTS = 20_000
+"""So many new objects are made before rubbish is looked for: a page or two. By default it is 700,
+so that one long page is searched dozens of times, with nothing found."""
 _M_ARENA_MAX = -8
 """From malloc.h of glibc."""
 
@@ -26,21 +33,27 @@ def run(options: WebOptions, ready: Callable[[str], object]) -> None:
     Raises InvalidInput, StoreMissing, Unavailable.
     """
     _limit_arenas()
-    app = application(options)
+    gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
+    app = application(options, when_fresh=_keep_for_good)
     listening = _listen(options.host, options.port)
     port = listening.getsockname()[1]
     host = f"[{options.host}]" if ":" in options.host else options.host
-    config = uvicorn.Config(
+    ready(f"http://{host}:{port}")
+    uvicorn.Server(configured(app)).run(sockets=[listening])
+
+
+def configured(app: Guard, log_level: str = "warning") -> uvicorn.Config:
+    """How the server is set up, here and in tests."""
+    return uvicorn.Config(
         app,
-        log_level="warning",
+        http=Connection,
+        log_level=log_level,
         server_header=False,
         # Who asks is our guard's business: uvicorn must not believe headers.
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
-    ready(f"http://{host}:{port}")
-    uvicorn.Server(config).run(sockets=[listening])
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -54,6 +67,16 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise Unavailable(f"cannot listen on {host}:{port}: {error.strerror}") from None
     return listening
+
+
+def _keep_for_good() -> None:
+    """Look for rubbish among what is there by now for the last time.
+
+    Once the read model is open that is nearly all there will ever be. To walk through it takes as
+    long as several pages, and whichever page happened to set that off would wait for it.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _limit_arenas() -> None:

@@ -1,19 +1,28 @@
 """Values as pages show them: harmless to look at, of bounded length; templates escape them."""
 
+from collections.abc import Iterable, Sized
 from datetime import datetime
+from itertools import islice
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Undefined
+from markupsafe import Markup
 
 from audit.event.times import format_time
 from audit.event.values import Value
 from audit.ledger.harmless import ELLIPSIS, harmless
 from audit.replay.rows_out import plain_text
+from audit.web.answer import ENCODED
 
 MAX_CELL_CHARS = 400
 """Of a value in a table, so much is shown; the whole is in the `.json` twin."""
 MAX_VALUE_CHARS = 20_000
 """Of a value on a page of its own."""
+MAX_FIELDS = 500
+"""Of a row or record on a page of its own, so many fields are shown."""
+MAX_LISTED = 40
+"""Of a row that is one of many, or of names in a cell."""
 
 _STEPS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
@@ -75,6 +84,23 @@ def command_line(words: tuple[str, ...]) -> str:
     return join(words)
 
 
-def fits_form(value: str) -> bool:
-    """Whether a form gives a hidden value back as it is: line ends become others, NUL is lost."""
-    return not set(value) & set("\r\n\0")
+def first_of(items: Iterable[Any], most: int) -> list[Any]:
+    """The first few: a row of 64 kB may have ten thousand fields."""
+    return list(islice(items, most))
+
+
+def left_out(items: Sized, most: int) -> str:
+    """How many `first_of` left out, in words; empty for none."""
+    more = len(items) - most
+    return f" … and {more:,} more, in the JSON" if more > 0 else ""
+
+
+def hidden_field(name: str, value: str) -> Markup:
+    """A field of a form that brings a value back as it is.
+
+    A form makes other line ends of those in a value, and NUL is lost: such a value goes encoded,
+    under a name that says so.
+    """
+    if set(value) & set("\r\n\0"):
+        name, value = name + ENCODED, quote(value, safe="")
+    return Markup('<input type="hidden" name="{}" value="{}">').format(name, value)

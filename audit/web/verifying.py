@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
@@ -67,13 +68,21 @@ def _bounded(report: dict[str, Any]) -> dict[str, Any]:
     return {**report, "findings": findings[:MAX_FINDINGS], "findings_in_all": len(findings)}
 
 
-def add_verifying(app: FastAPI, verifying: Verifying, access: Access) -> None:
-    """Add the button; what it leads to is a screen."""
+def add_verifying(
+    app: FastAPI,
+    verifying: Verifying,
+    access: Access,
+    failed: Callable[[Request, Exception], Response],
+) -> None:
+    """Add the button; what it leads to is a screen. `failed` makes the page of an error."""
 
     def start(request: Request) -> Response:
         who = name_of_visitor(request.scope)
-        if verifying.start(who):
-            access.record(who, "/verify/run", {}, "")
+        try:
+            if verifying.start(who):
+                access.record(who, "/verify/run", {}, "")
+        except AuditError as error:
+            return failed(request, error)
         return RedirectResponse("/verify", SEE_OTHER)
 
     app.add_api_route("/verify/run", start, methods=["POST"], include_in_schema=False)

@@ -6,14 +6,21 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from click.testing import CliRunner, Result
 
 from audit.cli.app import app
+from tests.web.once import made_once
 
 AUDIT = [sys.executable, "-m", "audit"]
+MARKER = ".attestory-demo"
+PRINTED = "printed.txt"
+FOLDER = "<the demo's folder>"
+LEFT_OVER = "left-over"
 TAMPER_CHAPTER = "Now somebody tampers"
 
 
@@ -52,6 +59,40 @@ def tell(home: Path, store: str | None = None, bus: str | None = None, **env: st
     assert (done.returncode, done.stderr) == (0, ""), done.stdout[-3000:]
     assert [path.name for path in home.iterdir()] == ["story"]
     return Told(home / "story", done.stdout, store)
+
+
+def told_once(factory: pytest.TempPathFactory) -> Told:
+    """A demo on one machine, made once for all workers: to be copied, not to be written to.
+
+    The reader's own settings do not disturb it. Its folder holds what a demo left that was killed.
+    """
+
+    def make(folder: Path) -> None:
+        home = folder / "home"
+        home.mkdir(parents=True)
+        _break_off(home)
+        elsewhere = {"AUDIT_STORE": "sqlite:///nowhere/x.db", "AUDIT_BUS": "kafka://x"}
+        told = tell(home, **elsewhere, AUDIT_KEY="none")
+        (folder / PRINTED).write_text(told.text.replace(str(told.folder), FOLDER))
+
+    made = made_once("demo", factory, make)
+    story = made / "home" / "story"
+    return Told(story, (made / PRINTED).read_text().replace(FOLDER, str(story)))
+
+
+def _break_off(home: Path) -> None:
+    """Kill a demo that has begun in the folder `story`."""
+    begun = subprocess.Popen(
+        [*AUDIT, "demo", "--dir", "story"], cwd=home, stdout=subprocess.DEVNULL
+    )
+    try:
+        while not (home / "story" / MARKER).exists():
+            assert begun.poll() is None, "the demo ended and left nothing"
+            time.sleep(0.01)
+    finally:
+        begun.kill()
+        begun.wait()
+    (home / "story" / LEFT_OVER).write_text("x")
 
 
 class Claims:

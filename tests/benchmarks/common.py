@@ -29,10 +29,15 @@ class Result(NamedTuple):
     ratio: str
 
 
+def at_most(repeats: int) -> int:
+    """So many repeats, or as few as are wanted."""
+    return repeats if most_repeats is None else min(repeats, most_repeats)
+
+
 def seconds(action: Callable[[], object], repeats: int = REPEATS) -> float:
     """The median time of an action."""
     times = []
-    for _ in range(repeats if most_repeats is None else min(repeats, most_repeats)):
+    for _ in range(at_most(repeats)):
         gc.collect()
         start = time.perf_counter()
         action()

@@ -22,6 +22,7 @@ from tests.benchmarks import (
     bench_trace,
     bench_triggers,
     bench_verify,
+    bench_web,
 )
 
 BENCHES = {
@@ -41,6 +42,7 @@ BENCHES = {
     "predictor": bench_predictor.run,
     "trace": bench_trace.run,
     "triggers": bench_triggers.run,
+    "web": bench_web.run,
 }
 QUICK_COUNT = 5_000
 

@@ -455,7 +455,7 @@ def test_a_sender_gives_up_a_connection_that_failed(
 
 def test_a_program_says_nothing_but_that_it_waits(spool: Path) -> None:
     code = (
-        "import audit, sys\nfrom audit.capture import kafka_sender\n"
+        "import audit, sys\nfrom audit.capture.delivery import kafka_sender\n"
         "kafka_sender.CONNECT_TIMEOUT_S = 0.3\n"
         "emit = audit.Emitter(sys.argv[1])\nemit.create('user', 1, {})\nemit.flush()\n"
     )

@@ -49,7 +49,7 @@ def test_emitters_that_nobody_holds_at_the_end(tmp_path: Path) -> None:
 
 def test_a_process_that_vanishes_leaves_its_events_to_the_next_writer(tmp_path: Path) -> None:
     done = python(
-        "import audit, os, sys\nfrom audit.capture import sealer\n"
+        "import audit, os, sys\nfrom audit.capture.delivery import sealer\n"
         "sealer.GROUP_PAUSE_S = 100\n"
         "emit = audit.Emitter(sys.argv[1])\nemit.create('user', 'first', {})\nemit.flush()\n"
         "for n in range(100): emit.create('user', n, {})\nos._exit(7)",

@@ -7,7 +7,7 @@ from audit.errors import InvalidInput
 from audit.event.build import record_event, schema_event
 from audit.event.envelope import encode_event
 from audit.ledger import Ledger
-from audit.lineage.recorded.run_search import has_column, last_run
+from audit.lineage.recorded.run_search import has_column
 from audit.lineage.recorded.runs import use_to_json
 from audit.log.intake import Message
 from tests.lineage.common import CLOCK_US, Case
@@ -46,9 +46,8 @@ def test_the_end_of_a_run_replaces_its_start(case: Case) -> None:
     with Ledger(case.url) as ledger:
         assert [one.status for one in ledger.runs()] == ["COMPLETE"]
         assert [one.status for one in ledger.runs(as_of=start)] == ["START"]
-        found = last_run(ledger.reader, ledger.cut(), "cleaning")
-        assert found is not None and found.run_id == "r"
-        assert last_run(ledger.reader, ledger.cut(), "none") is None
+        assert [one.run_id for one in ledger.runs("cleaning")] == ["r"]
+        assert ledger.runs("none") == []
 
 
 def test_a_run_of_impossible_times_is_placed_when_it_was_recorded(case: Case) -> None:

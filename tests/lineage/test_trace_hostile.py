@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from audit.lineage.tracing.record_index import index_of
 from audit.lineage.tracing.trace_index import view_of
 from audit.lineage.tracing.trace_out import to_dot, to_tree
 from audit.replay.points import resolve
@@ -132,9 +133,9 @@ def test_the_index_is_kept_and_extended(
     pipeline.emit.flush()
     with open_reader(pipeline.url) as reader:
         cut = resolve(reader, None, 0)
-        view = view_of(reader, cut)
-        assert set(view.run_ids()) == {first}
-        assert view_of(reader, cut) is view
+        index, view = index_of(reader, cut), view_of(reader, cut)
+        assert [told.run_id for told in index.lines(cut)] == [first]
+        assert view.run(first) is not None
         second = pipeline.run("b")
         pipeline.emit.flush()
         starts = []
@@ -146,9 +147,10 @@ def test_the_index_is_kept_and_extended(
 
         monkeypatch.setattr(reader, "entity", counted)
         later = view_of(reader, resolve(reader, None, 0))
-        assert set(later.run_ids()) == {first, second}
-        assert set(starts) == {cut.sizes[0]}
-        assert view_of(reader, cut) is view
+        assert later.run(first) is not None and later.run(second) is not None
+        assert set(starts) == {cut.sizes[0]} and view.run(second) is None
+        assert index_of(reader, cut) is index
+        assert [told.run_id for told in index.lines(cut)] == [first]
         half = view_of(reader, resolve(reader, str(cut.sizes[0] - 2), 0))
         begun = half.run(first)
         assert begun is not None and begun.status == "START"

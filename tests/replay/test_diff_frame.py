@@ -71,7 +71,7 @@ def test_columns_and_rows_give_the_same_table(
     monkeypatch.setattr(audit.replay.diff, "FAST_DIFF_ENTRIES", 0)
     found = compared(ledger.store, "user", a, b, None, None).differences
     assert found is not None
-    fast = ChangedRows("user", found)
+    fast = ChangedRows("user", found.whole())
     for _ in range(2):  # what is given out belongs to who gets it
         frame = fast.frame({"x": 1})
         same_frames(frame, plain.frame({"x": 1}))
@@ -105,7 +105,7 @@ def test_a_column_without_a_value_has_no_type_of_rows_that_are_not_shown(
     attach(ledger.store, path)
     found = compared(ledger.store, "user", a, ledger.cut(), None, None).differences
     assert found is not None
-    fast = ChangedRows("user", found)
+    fast = ChangedRows("user", found.whole())
     assert fast.frame({})["n_before"].dtype == object
     same_frames(fast.frame({}), plain.frame({}))
     same_tables(fast.arrow(), plain.arrow())

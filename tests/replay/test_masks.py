@@ -3,7 +3,6 @@
 import math
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from itertools import islice
 from typing import Any
 
 import pandas as pd
@@ -12,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.errors import InvalidInput
+from audit.replay.columnar.fold.fast import FastReplay
 from audit.replay.conditions import OPERATORS, Condition, Word, fits, parse_filters
-from audit.replay.frame import build_frame
 from audit.replay.masks import mask_of
 from audit.replay.rows_out import build_table
 from audit.replay.select import Columnar, Selected, select, selection
-from tests.replay.conftest import LedgerInTest
+from audit.replay.steps import Steps
+from tests.replay.conftest import LedgerInTest, open_columns
 
 INTS = st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3) | st.sampled_from([2**53, 2**53 + 1])
 FLOATS = st.floats() | st.sampled_from([0.0, -0.0, 1.0, 1.5, 2.0**53, 2.0**63, math.nan, math.inf])
@@ -72,25 +72,6 @@ def test_several_conditions_and_columns() -> None:
     assert none is not None and not none.any()
 
 
-class Columns:
-    """A plain dataset that gives its columns out, as the read model does."""
-
-    def __init__(self, found: Any) -> None:
-        self._found = found
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._found, name)
-
-    def frame(self, citation: dict[str, Any]) -> pd.DataFrame:
-        return build_frame(self._found.rows(), self._found.columns, citation)
-
-    def arrow(self) -> Any:
-        return build_table(self._found.rows(), self._found.columns)
-
-    def rows_between(self, first: int, end: int) -> Any:
-        return islice(self._found.rows(), first, end)
-
-
 @pytest.mark.parametrize(
     "filters",
     [[("a", ">=", 2)], [("m", "==", 1)], [("m", "is null")], [("t", "!=", "x"), ("a", "<", 3)]],
@@ -104,9 +85,12 @@ def test_a_dataset_of_columns_is_filtered_the_same(
         ledger.emit("create", n, row if n else {"a": None})
     wanted = selection(columns, None, filters)
     plain = select(ledger.store, "user", ledger.cut(), None, wanted)
-    found = Columns(plain.found)
+    replay = FastReplay(open_columns(ledger.store, None))
+    found = replay.dataset(Steps(ledger.store, "user", ledger.cut()))
     assert isinstance(found, Columnar)
+    found.show(plain.found.columns)
     fast = Selected(found, plain.wanted, plain.columns)  # type: ignore[arg-type]
     pd.testing.assert_frame_equal(fast.frame({}), plain.frame({}))
     assert fast.arrow().equals(plain.arrow())
     assert list(fast.rows()) == list(plain.rows())
+    assert list(fast.rows_between(1, 3)) == list(plain.rows_between(1, 3))

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from audit.errors import StoreCorrupt
-from audit.replay.columnar.kept.search import matching
-from audit.replay.events import Counted, count_events, events
+from audit.replay.columnar.kept.search import FIRST_STRETCH, matching
+from audit.replay.events import Counted, count_events, events, no_columns
 from audit.replay.query import OPTIONAL, SORTS, parse_query
 from audit.replay.rows import UNAVAILABLE
 from tests.backends import SqliteBackend, new_backend
@@ -122,6 +122,8 @@ QUERIES = st.lists(
     holes=st.lists(st.integers(0, 3), max_size=1),
     newest_first=st.booleans(),
     size=st.none() | st.integers(0, 100),
+    stretch=st.sampled_from((1, 3, FIRST_STRETCH)),
+    limit=st.none() | st.integers(1, 9),
 )
 def test_the_columns_find_what_the_plain_path_finds(
     filled: LedgerInTest,
@@ -131,7 +133,11 @@ def test_the_columns_find_what_the_plain_path_finds(
     holes: list[int],
     newest_first: bool,
     size: int | None,
+    stretch: int,
+    limit: int | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("audit.replay.columnar.kept.search.FIRST_STRETCH", stretch)
     query = parse_query(text, filled.now_us)
     cut = filled.cut()
     if size is not None:
@@ -142,6 +148,9 @@ def test_the_columns_find_what_the_plain_path_finds(
     quick = list(events(filled.store, query, cut, newest_first, columns=lambda _: columns))
     assert marked == plain
     assert quick == plain
+    for ask in (no_columns, lambda _: columns):
+        some = events(filled.store, query, cut, newest_first, limit, columns=ask)
+        assert list(some) == plain[:limit]
     assert count_events(filled.store, query, cut, lambda _: columns).number == len(plain)
     assert count_events(filled.store, query, cut, scan=True) == Counted(len(plain), 0)
 

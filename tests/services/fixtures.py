@@ -7,11 +7,11 @@ from typing import NoReturn, TypeVar
 
 import pytest
 
-from tests.services import kafka, postgres, registry
+from tests.services import kafka, postgres, shared
 from tests.services.kafka import KafkaServer
 from tests.services.postgres import PostgresServer
 from tests.services.process import Unobtainable
-from tests.services.registry import RegistryServer
+from tests.services.registry import RegistryServer, SharedRegistry
 
 REQUIRE_SERVICES = "AUDIT_REQUIRE_SERVICES"
 SETTINGS = frozenset({kafka.GIVEN, postgres.GIVEN})
@@ -19,7 +19,9 @@ SETTINGS = frozenset({kafka.GIVEN, postgres.GIVEN})
 used: dict[str, None] = {}
 """Which servers this run used, in the order of their first use."""
 
-Server = TypeVar("Server", KafkaServer, PostgresServer, RegistryServer)
+Server = TypeVar(
+    "Server", KafkaServer, PostgresServer, RegistryServer, RegistryServer | SharedRegistry
+)
 
 
 def give_up(reason: str) -> NoReturn:
@@ -54,7 +56,7 @@ def refuse_given(variable: str) -> None:
 @pytest.fixture(scope="session")
 def kafka_server() -> Iterator[KafkaServer]:
     """The broker that all tests share: topics and groups of your own, and never stop it."""
-    with running(kafka.obtain) as server:
+    with running(shared.obtain_kafka) as server:
         used.setdefault(server.description)
         yield server
 
@@ -84,8 +86,8 @@ def private_postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def registry_server() -> Iterator[RegistryServer]:
-    """The schema registry that all tests share. Who stops it starts it again."""
-    with running(registry.obtain) as server:
+def registry_server() -> Iterator[RegistryServer | SharedRegistry]:
+    """The schema registry that all tests share: subjects of your own, and never stop it."""
+    with running(shared.obtain_registry) as server:
         used.setdefault(server.description)
         yield server

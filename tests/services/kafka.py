@@ -188,6 +188,19 @@ class GivenBroker:
         return f"(its log is not here: {GIVEN}={self.bootstrap})"
 
 
+class SharedBroker(GivenBroker):
+    """The broker of all workers of this run; see tests.services.shared."""
+
+    def __init__(self, address: str, description: str) -> None:
+        self.bootstrap = address
+        self.description = description
+
+    def stop(self) -> None:
+        raise RuntimeError("all tests share this broker: take private_kafka to stop one")
+
+    kill = stop
+
+
 class JarBroker:
     """A broker from jars that Maven brought, run by Java in a temporary folder."""
 

@@ -1,9 +1,5 @@
 """The services that tests stand on are real, and keep what they said they had."""
 
-import json
-import urllib.error
-import urllib.request
-
 import psycopg
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
@@ -11,7 +7,6 @@ from kafka.admin import ConfigResource
 
 from tests.services.kafka import KafkaServer
 from tests.services.postgres import PostgresServer
-from tests.services.registry import RegistryServer
 
 
 def produce(server: KafkaServer, topic: str, *values: bytes) -> None:
@@ -110,22 +105,3 @@ def test_the_superuser_sees_what_a_role_sees(postgres_server: PostgresServer) ->
     url = postgres_server.new_database()
     as_somebody = url.replace("postgres@", "somebody@")
     assert postgres_server.superuser_url(as_somebody) == url
-
-
-@pytest.mark.slow
-def test_a_registry_keeps_its_schemas_while_it_is_stopped(registry_server: RegistryServer) -> None:
-    schema = json.dumps({"type": "enum", "name": "OfThisTest", "symbols": ["A"]})
-    request = urllib.request.Request(
-        f"{registry_server.url}/subjects/of-this-test/versions",
-        data=json.dumps({"schema": schema}).encode(),
-        headers={"Content-Type": "application/vnd.schemaregistry.v1+json"},
-    )
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        number = json.load(answer)["id"]
-    by_number = f"{registry_server.url}/schemas/ids/{number}"
-    registry_server.stop()
-    with pytest.raises(urllib.error.URLError):
-        urllib.request.urlopen(by_number, timeout=10)
-    registry_server.start()
-    with urllib.request.urlopen(by_number, timeout=10) as answer:
-        assert json.loads(json.load(answer)["schema"]) == json.loads(schema)

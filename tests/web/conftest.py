@@ -13,11 +13,11 @@ from urllib.parse import urlencode
 
 import pytest
 import uvicorn
-from click.testing import CliRunner
 
 import audit
-from audit.cli.app import app as cli_app
 from audit.web import WebOptions, application
+from audit.web.serving import configured
+from tests.acceptance.claims import told_once
 from tests.web.browser import Watched, chromium, open_page
 from tests.web.once import made_once
 
@@ -85,8 +85,7 @@ def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that `audit demo` leaves, made once for all workers. Not to be written to."""
 
     def make(folder: Path) -> None:
-        result = CliRunner().invoke(cli_app, ["demo", "--dir", str(folder)])
-        assert result.exit_code == 0, result.output
+        shutil.copytree(told_once(tmp_path_factory).folder, folder)
 
     return made_once("web-demo", tmp_path_factory, make)
 
@@ -164,8 +163,7 @@ def _serve(folder: Path, options: dict[str, Any]) -> tuple[Web, uvicorn.Server, 
     listening.listen()
     given = {"store": f"sqlite:///{folder / 'audit.db'}", "requests_per_minute": 1_000_000}
     made = application(WebOptions(**{**given, **options}))
-    config = uvicorn.Config(made, log_level="error", proxy_headers=False, server_header=False)
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(configured(made, "error"))
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()
     return Web(folder, listening.getsockname()[1]), server, thread

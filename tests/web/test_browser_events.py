@@ -46,6 +46,7 @@ def test_a_forged_receipt_goes_red(web: Web, browser_page: Open, forgery: str) -
     """One bit of any part, or a receipt that is none."""
     page = browser_page().open(f"{web.url}/event?at=0%2F5")
     assert _verdict(page) == "checked in this browser"
+    page.locator("#own summary").click()
     receipt = page.locator("#receipt").input_value()
     lines = receipt.split("\n")
     if forgery == "leaf":

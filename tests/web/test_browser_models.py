@@ -7,34 +7,9 @@ import pytest
 
 from tests.web.browser import Watched
 from tests.web.conftest import Web
+from tests.web.screens import addresses
 
 pytestmark = pytest.mark.slow
-
-
-def _addresses(web: Web) -> dict[str, str]:
-    """A page of each screen: its name -> its address."""
-    prediction = web.json("/predictions")["predictions"][0]["prediction"]
-    model = web.json("/models")["models"][0]["ref"]
-    run = web.json("/runs")["runs"][0]["run"]
-    name = model.removeprefix("model/").rpartition("@")[0]
-    return {
-        "prediction": f"/prediction?ref=prediction/{prediction}",
-        "predictions": "/predictions",
-        "trace": f"/trace?ref=prediction/{prediction}",
-        "model": f"/model?ref={model}",
-        "models": "/models",
-        "run": f"/run?ref=run/{run}",
-        "runs": "/runs",
-        "drift": f"/drift?what={name}",
-        "datasets": "/datasets",
-        "dataset": "/dataset?name=inquiry",
-        "entity": "/entity?ref=inquiry/1003",
-        "diff": "/diff?what=inquiry&a=0/14",
-        "review": "/review",
-        "verify": "/verify",
-        "keys": "/keys",
-        "quarantine": "/quarantine",
-    }
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -43,7 +18,7 @@ def test_every_screen_loads_without_a_complaint(
 ) -> None:
     """A picture of each is kept; wide tables scroll in themselves, never the page."""
     watched = browser_page(theme=theme)
-    for name, address in _addresses(web).items():
+    for name, address in addresses(web).items():
         page = watched.open(web.url + address)
         assert page.locator("h1").count() == 1
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
@@ -53,7 +28,7 @@ def test_every_screen_loads_without_a_complaint(
 def test_every_screen_fits_a_phone(web: Web, browser_page: Callable[..., Watched]) -> None:
     """Nothing but tables and drawings is wider than the screen."""
     watched = browser_page(width=390)
-    for name, address in _addresses(web).items():
+    for name, address in addresses(web).items():
         page = watched.open(web.url + address)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
 

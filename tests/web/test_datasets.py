@@ -108,6 +108,9 @@ def test_what_differs_between_two_points(web: Web) -> None:
     assert [(line["entity_key"], line["field"]) for line in lines] == [
         (row["entity_key"], name) for name in row["fields"]
     ]
+    for line in lines:
+        pair = row["fields"][line["field"]]
+        assert [line["before"], line["after"]] == [str(pair.get(s, "")) for s in ("old", "new")]
     pinned = web.json("/diff", what="inquiry", a=said["a"], b=said["b"])
     assert pinned["rows"] == said["rows"]
     web.get("/diff")

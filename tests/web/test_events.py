@@ -43,7 +43,7 @@ def test_pages_follow_each_other(web: Web) -> None:
 
 def test_unknown_qualifiers_are_explained(web: Web) -> None:
     """The query language's own hint, as a page and as JSON."""
-    assert "actor" in web.json("/events", 400, q="actr:alice")["error"]["message"]
+    assert "actor" in web.json("/events", 400, q="actr:alice")["detail"]
     web.get("/events", 400, q='"')
 
 

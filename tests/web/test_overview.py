@@ -23,6 +23,6 @@ def test_a_permalink_gives_the_same_page_for_ever(web: Web) -> None:
 def test_what_cannot_be_asked_is_said_in_a_line(web: Web) -> None:
     """Unknown parameters, pins beyond the log, pages that are not there."""
     assert "did you mean as_of?" in web.get("/?asof=1", 400).text
-    assert "pin" in web.json("/index", 400, pin="0:99999999")["error"]["message"]
-    assert web.json("/nothing", 404)["error"]["kind"] == "NotFound"
+    assert "pin" in web.json("/index", 400, pin="0:99999999")["detail"]
+    assert web.json("/nothing", 404)["kind"] == "NotFound"
     web.get("/", 405, method="DELETE")

@@ -27,10 +27,14 @@ def _verified(web: Web) -> dict[str, object]:
 
 
 def test_flags_and_what_they_share(web: Web) -> None:
-    """The same as `audit review --json`."""
+    """The same as `audit review --json`, the newest first; the pages together have all."""
     run("flag", "user/5", "-m", "<b>wrong</b>", "--store", web.store)
     said = web.json("/review")
-    assert said == run("review", "--json", "--store", web.store).json
+    expected = run("review", "--json", "--store", web.store).json
+    assert said["flagged"] == list(reversed(expected["flagged"])) and len(said["flagged"]) > 1
+    assert all(said[name] == expected[name] for name in expected if name != "flagged")
+    assert said["next"] is None and not said["stopped"] and not said["thorough"]
+    assert {**web.json("/review", things="1000"), "thorough": False} == said
     page = web.get("/review").text
     assert "&lt;b&gt;wrong&lt;/b&gt;" in page and "/entity?ref=user%2F5" in page
 

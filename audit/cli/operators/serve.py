@@ -34,6 +34,9 @@ DEFAULT_REQUESTS_PER_MINUTE = 1200
 )
 @click.option("--access", metavar="STORE|none", help="Where access events go; else beside STORE.")
 @click.option(
+    "--access-required", is_flag=True, help="Show nothing whose access event is not kept."
+)
+@click.option(
     "--requests-per-minute",
     type=click.IntRange(min=1),
     default=DEFAULT_REQUESTS_PER_MINUTE,
@@ -53,6 +56,7 @@ def serve(
     trusted_proxy: str | None,
     proxy_header: str,
     access: str | None,
+    access_required: bool,
     requests_per_minute: int,
     policy: str | None,
     store: str,
@@ -91,6 +95,7 @@ def serve(
         proxy=trusted_proxy,
         proxy_header=proxy_header,
         access=access,
+        access_required=access_required,
         requests_per_minute=requests_per_minute,
     )
     run(options, lambda url: note(f"{url} shows {store}; Ctrl-C ends"))

@@ -18,6 +18,7 @@ from audit.lineage.content.distributions import OTHERS
 from audit.lineage.content.statistics import MIN_SIZE
 from audit.lineage.drifting.drift_columns import CANNOT_TELL, ColumnDrift, compare_column, one_sided
 from audit.lineage.drifting.drift_report import DriftReport, compare_groups
+from audit.lineage.drifting.held import REPORTS, held_key
 from audit.lineage.drifting.observed import (
     INPUTS,
     MAX_GROUPS,
@@ -33,9 +34,10 @@ from audit.lineage.drifting.observed_runs import (
     observe_baseline,
     observe_runs,
 )
+from audit.lineage.drifting.sampling import Sampling, seed_of
 from audit.lineage.drifting.skew import compare_skew
 from audit.lineage.recorded.records import records_of, text
-from audit.lineage.recorded.run_search import last_run
+from audit.lineage.tracing.run_pages import runs_of
 from audit.replay.citation import cite
 from audit.replay.points import Cut, parse_time
 from audit.store.blobs import BlobStore
@@ -77,9 +79,17 @@ class _Seen(NamedTuple):
     remarks: tuple[str, ...]
 
 
-def drift(reader: Reader, blobs: BlobStore, asked: Asked, cut: Cut, now_us: int) -> DriftReport:
+def drift(
+    reader: Reader,
+    blobs: BlobStore,
+    asked: Asked,
+    cut: Cut,
+    now_us: int,
+    sampling: Sampling | None = None,
+) -> DriftReport:
     """Answer a question about drift, with the ledger as it is below the cut.
 
+    `sampling`: of a model's predictions a sample is read where there are many; default all.
     Raises NotFound when nothing is called so, InvalidInput, Unavailable.
     """
     now = _window(asked)
@@ -89,9 +99,16 @@ def drift(reader: Reader, blobs: BlobStore, asked: Asked, cut: Cut, now_us: int)
             f"{asked.what:.100} is a component: of its runs only profiles are kept, no subgroups; "
             "name a model instead"
         )
-    span = _baseline_span(asked.baseline, now, now_us)
+    span, citation = _baseline_span(asked.baseline, now, now_us), cite(reader, cut)
+    key = None
+    if subject == MODEL and span is not None and sampling is not None:
+        key = held_key(reader, citation, (asked, span, sampling.most))
+    held = None if key is None else REPORTS.get(key)
+    if held is not None:
+        return held._replace(citation=citation)
     if subject == MODEL:
-        seen = _seen_of_model(reader, blobs, cut, asked, (name, version), now, span)
+        drawing = sampling, seed_of(citation)
+        seen = _seen_of_model(reader, blobs, cut, asked, (name, version), now, span, drawing)
     else:
         seen = _seen_of_component(reader, blobs, cut, asked, name, now, span)
     columns = _columns(asked, subject, seen)
@@ -101,7 +118,7 @@ def drift(reader: Reader, blobs: BlobStore, asked: Asked, cut: Cut, now_us: int)
         skew = compare_skew(seen.trained, seen.now)
     if subject == MODEL and not seen.now.rows and not seen.then.rows:
         _check_known(reader, cut, name)
-    return DriftReport(
+    report = DriftReport(
         what=asked.what,
         subject=subject,
         baseline=seen.baseline,
@@ -114,8 +131,13 @@ def drift(reader: Reader, blobs: BlobStore, asked: Asked, cut: Cut, now_us: int)
         groups=tuple(groups),
         skew=skew,
         remarks=(*seen.remarks, *_remarks(asked, subject, seen, columns)),
-        citation=cite(reader, cut),
+        citation=citation,
+        sampled=any(one.sampled is not None for one in (seen.then, seen.now)),
     )
+    # What was left out may be there later: blobs are no part of the log.
+    if key is not None and not seen.then.left_out and not seen.now.left_out:
+        REPORTS.keep(key, report)
+    return report
 
 
 def _window(asked: Asked) -> Span:
@@ -166,7 +188,7 @@ def _subject(reader: Reader, cut: Cut, what: str) -> tuple[str, str, str | None]
         return MODEL, name, version
     if not key or at:
         raise InvalidInput(f"{what!r:.100} names nothing; give a model or component")
-    if key == what and not _is_model(reader, cut, key) and last_run(reader, cut, key) is not None:
+    if key == what and not _is_model(reader, cut, key) and runs_of(reader, cut, key):
         return COMPONENT, key, None
     return MODEL, key, None
 
@@ -205,15 +227,16 @@ def _seen_of_model(
     model: tuple[str, str | None],
     now: Span,
     span: Span | None,
+    drawing: tuple[Sampling | None, int],
 ) -> _Seen:
     side, by = asked.side, asked.by
     if span is not None:
         spans = [span, now]
-        then, later = observe_predictions(reader, blobs, cut, *model, spans, side, by)
+        then, later = observe_predictions(reader, blobs, cut, *model, spans, side, by, *drawing)
         return _Seen(then, later, span, _shown(asked.baseline), None, ())
     assert asked.baseline is not None
     trained = observe_baseline(reader, blobs, cut, asked.baseline, INPUTS)
-    (later,) = observe_predictions(reader, blobs, cut, *model, [now], side, by)
+    (later,) = observe_predictions(reader, blobs, cut, *model, [now], side, by, *drawing)
     remarks = []
     if side != INPUTS:
         remarks.append("outputs are not compared: what a model was trained on holds no outputs")
@@ -269,6 +292,12 @@ def _remarks(asked: Asked, subject: str, seen: _Seen, columns: Sequence[ColumnDr
     for when, observed in (("then", seen.then), ("now", seen.now)):
         if observed.rows < MIN_SIZE:
             remarks.append(f"only {observed.rows} {thing} {when}: nothing can be told")
+        if observed.sampled is not None:
+            read, total = observed.sampled
+            remarks.append(
+                f"{read:,} of the {total:,} predictions {when}, of all models, were drawn at "
+                "random and read; whoever has the log draws the same ones"
+            )
         for why, count in sorted(observed.left_out.items()):
             remarks.append(f"left out {when}: {count} {why}")
             if why == NO_PROFILE:

@@ -49,7 +49,8 @@ class DriftReport(NamedTuple):
     """Inputs and outputs now against then. `subject`: model or component.
 
     `then`: the window that is compared with; None where `baseline` is a run, model or dataset.
-    `then_rows`, `now_rows`: predictions, or rows of the frames of `runs` runs.
+    `then_rows`, `now_rows`: predictions, or rows of the frames of `runs` runs. `sampled`: not all
+    predictions of the windows were read, which a remark says too.
     """
 
     what: str
@@ -65,6 +66,7 @@ class DriftReport(NamedTuple):
     skew: SkewReport | None
     remarks: tuple[str, ...]
     citation: Citation
+    sampled: bool = False
 
     @property
     def verdict(self) -> str:

@@ -5,7 +5,7 @@ entries outside of all windows are not decoded. In bounded memory: see
 `audit.lineage.content.distributions` and the limits here.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from audit.errors import InvalidInput, Unproven
@@ -18,6 +18,7 @@ from audit.lineage.content.distributions import (
     Distribution,
     category_text,
 )
+from audit.lineage.drifting.sampling import LOOKED_AT, Places, Sampling, drawn, places_in
 from audit.lineage.recorded.batch import rows_of
 from audit.lineage.recorded.in_force import target_of
 from audit.lineage.recorded.predictions import (
@@ -34,6 +35,7 @@ from audit.replay.events import events
 from audit.replay.fold import Position
 from audit.replay.points import Cut
 from audit.replay.query import Query
+from audit.replay.trusted import trusted_record
 from audit.store.blobs import BlobStore
 from audit.store.contract import Reader
 
@@ -92,12 +94,19 @@ class Answers(NamedTuple):
         return {**self._asdict(), "decision_rate": self.decision_rate, "outputs": outputs}
 
 
+class Sampled(NamedTuple):
+    """Of `of` predictions in a window, of whatever model, `read` were drawn at random and read."""
+
+    read: int
+    of: int
+
+
 class Observed(NamedTuple):
     """One window, run or dataset. `rows`: predictions, or rows of profiled frames.
 
     `columns`: (side, name) -> values. `groups`: subgroup -> answers; `periods`: the same for equal
     parts of the window. `definitions`: feature definition -> how many predictions name it.
-    `left_out`: why -> how many were not counted.
+    `left_out`: why -> how many were not counted. `sampled`: None where all were read.
     """
 
     rows: int = 0
@@ -106,6 +115,7 @@ class Observed(NamedTuple):
     periods: Sequence[Mapping[str, Answers]] = ()
     definitions: Mapping[Named, int] = {}
     left_out: Mapping[str, int] = {}
+    sampled: "Sampled | None" = None
 
 
 class _Group:
@@ -218,27 +228,69 @@ def observe_predictions(
     spans: Sequence[Span],
     side: str = "both",
     by: str | None = None,
+    sampling: Sampling | None = None,
+    seed: int = 0,
 ) -> list[Observed]:
     """The logged predictions of a model in each span, by the predictions' own time.
 
-    Replays, shadows and challengers are no answers: they are left out, and counted as such.
+    Replays, shadows and challengers are no answers: they are left out, and counted as such. With
+    `sampling` of a span with more predictions than are wanted some are drawn, by the seed.
     """
     windows = [_Window(span, side, by) for span in spans]
     books = Books(reader, cut)
-    for record, time_us in _in_force(reader, cut):
-        fits = [window for window in windows if window.span.holds(time_us)]
-        if not fits:
-            continue
+
+    def take(window: _Window, record: Record, time_us: int) -> None:
         prediction = read_prediction(books, record)
         if prediction.problem is not None:
-            for window in fits:
-                window.leave_out("unreadable predictions, of whatever model")
-            continue
-        if prediction.model_name != model or version not in (None, prediction.model_version):
-            continue
-        for window in fits:
+            window.leave_out("unreadable predictions, of whatever model")
+        elif prediction.model_name == model and version in (None, prediction.model_version):
             _observe(window, blobs, prediction, time_us)
+
+    if sampling is not None:
+        places = [places_in(sampling.columns, cut, *window.span) for window in windows]
+        known = [one for one in places if one is not None]
+        if len(known) == len(windows):
+            return [
+                _drawn(reader, window, some, sampling.most, seed, take)
+                for window, some in zip(windows, known, strict=True)
+            ]
+    for record, time_us in _in_force(reader, cut):
+        for window in windows:
+            if window.span.holds(time_us):
+                take(window, record, time_us)
     return [window.observed() for window in windows]
+
+
+def _drawn(
+    reader: Reader,
+    window: _Window,
+    places: Places,
+    most: int,
+    seed: int,
+    take: Callable[[_Window, Record, int], None],
+) -> Observed:
+    """What predictions drawn at random give; all of them, newest first, where they are few."""
+    if len(places) <= most:
+        for log, index in reversed(places.at(range(len(places)))):
+            record = trusted_record(log, index, reader.leaf(log, index))
+            take(window, record, _time_us(record))
+        return window.observed()
+    read = 0
+    for block in drawn(reader, places, LOOKED_AT * most, seed):
+        block = block[: most - window.rows]
+        for record in block:
+            take(window, record, _time_us(record))
+        read += len(block)
+        if window.rows >= most:
+            break
+    return window.observed()._replace(sampled=Sampled(read, len(places)))
+
+
+def _time_us(record: Record) -> int:
+    """When a prediction was made, as it says; else when it was recorded."""
+    event = record.event
+    valid_us = None if event is None else event.valid_time_us
+    return record.recorded_time_us if valid_us is None else valid_us
 
 
 def _observe(window: _Window, blobs: BlobStore, prediction: Prediction, time_us: int) -> None:
@@ -276,8 +328,7 @@ def _in_force(reader: Reader, cut: Cut) -> Iterator[tuple[Record, int]]:
                 gone.add(target)
         if event.type != PREDICTION or (record.log, record.index) in gone:
             continue
-        valid_us = event.valid_time_us
-        yield record, record.recorded_time_us if valid_us is None else valid_us
+        yield record, _time_us(record)
 
 
 def _single(features: Mapping[str, Any]) -> Mapping[str, Any]:

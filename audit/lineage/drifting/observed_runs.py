@@ -22,7 +22,8 @@ from audit.lineage.recorded.records import (
     records_of,
     text,
 )
-from audit.lineage.recorded.runs import Run, find_run, find_runs
+from audit.lineage.recorded.runs import Run, find_run
+from audit.lineage.tracing.run_pages import runs_of
 from audit.replay.points import Cut
 from audit.replay.refs import Ref, parse_ref
 from audit.store.blobs import BlobStore
@@ -106,9 +107,9 @@ def observe_runs(
     side: str = "both",
 ) -> tuple[list[Observed], list[int]]:
     """The runs of a component in each span, by when they started; and how many they were."""
-    runs = [run for run in find_runs(reader, cut) if run.name == component]
+    runs = runs_of(reader, cut, component)
     profiles = _Profiles(blobs, reader, cut)
-    inside = [[run for run in runs if span.holds(run.time_us)] for span in spans]
+    inside = [runs.only([told for told in runs.told if s.holds(told.time_us)]) for s in spans]
     left_outs: list[dict[str, int]] = [{} for _ in spans]
     # Twice through the profiles, rather than all of them in memory: first only the names.
     clashes: set[tuple[str, str]] = set()

@@ -16,7 +16,7 @@ from audit.lineage.recorded.records import (
     text,
     texts,
 )
-from audit.lineage.recorded.runs import find_runs
+from audit.lineage.tracing.run_pages import runs_with_dataset, runs_with_features
 from audit.log.record import Record
 from audit.replay.points import Cut
 from audit.store.contract import Reader
@@ -81,11 +81,7 @@ def dataset_card(reader: Reader, reference: str, cut: Cut) -> DatasetCard:
         raise NotFound(f"there is no dataset version {key!r:.140} in {reader.address}")
     newest = found[-1]
     digest = newest.digest
-    read_by = [
-        run.ref
-        for run in find_runs(reader, cut)
-        if any(use.dataset == key or (digest and use.identity == digest) for use in run.inputs)
-    ]
+    read_by = runs_with_dataset(reader, cut, key, digest)
     others = {one.digest for one in found if one.digest} - {digest}
     return DatasetCard(newest, read_by, sorted(other for other in others if other))
 
@@ -121,11 +117,7 @@ def feature_card(reader: Reader, reference: str, cut: Cut) -> FeatureCard:
         description=text(data, "description"),
         owner=text(data, "owner"),
         source_digest=text(data, "source_digest"),
-        runs=[
-            run.ref
-            for run in find_runs(reader, cut)
-            if any((one.name, one.version) == wanted for one in run.features)
-        ],
+        runs=runs_with_features(reader, cut, name, version),
         models=[
             f"{MODEL_ENTITY}/{text(one.data, 'name')}@{text(one.data, 'version')}"
             for one in records_of(reader, cut, MODEL_ENTITY, MODEL_TYPES)

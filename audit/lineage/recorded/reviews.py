@@ -10,12 +10,15 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from audit.errors import FormatError, UnknownSchema
 from audit.event.build import Built, record_event
 from audit.event.times import format_time
 from audit.event.types import REVIEW
 from audit.lineage.recorded.predictions import PREDICTION_ENTITY, Prediction
 from audit.lineage.recorded.records import Found, records_of, text
+from audit.log.entry import Kind
 from audit.log.record import Record
+from audit.replay.books import Books
 from audit.replay.points import Cut
 from audit.store.contract import Reader
 
@@ -84,6 +87,18 @@ def find_reviews(reader: Reader, cut: Cut, ref: str | None = None) -> list[Revie
     """What was said about a thing, or about all, in recorded order."""
     found = records_of(reader, cut, REVIEW_ENTITY, REVIEW_TYPES, ref)
     return [one for one in map(_review, found) if one is not None]
+
+
+def review_of(books: Books, record: Record) -> Review | None:
+    """What one record says; None for one that says nothing of the kind, or cannot be read."""
+    event = record.event
+    if event is None or event.type not in REVIEW_TYPES or record.entry.kind is not Kind.EVENT:
+        return None
+    try:
+        data = books.decode(record)
+    except (FormatError, UnknownSchema):
+        return None
+    return _review(Found(record, data)) if isinstance(data, dict) else None
 
 
 def _review(found: Found) -> Review | None:

@@ -37,12 +37,6 @@ def search_runs(
     return sorted(found, key=lambda run: (run.time_us, run.record.recorded_time_us), reverse=True)
 
 
-def last_run(reader: Reader, cut: Cut, component: str) -> Run | None:
-    """The newest run of a component; None when it never ran."""
-    found = search_runs(reader, cut, component)
-    return found[0] if found else None
-
-
 def checked_status(status: str) -> str:
     """A run's status in capitals. Raises InvalidInput."""
     wanted = status.upper()

@@ -22,6 +22,8 @@ from audit.store.contract import Reader
 
 TRANSITIONS = frozenset((MODEL_TRANSITION,))
 VERSIONS = frozenset((MODEL_VERSION,))
+MAX_SINGLE = 50
+"""Up to so many versions are looked up each on its own; for more all of all models are read."""
 
 
 class Serving(NamedTuple):
@@ -81,13 +83,17 @@ def serving(reader: Reader, name: str, at_us: int | None, cut: Cut) -> list[Serv
 def serving_history(reader: Reader, name: str, cut: Cut) -> list[Serving]:
     """All that ever served, by stage, then oldest first. Raises NotFound, InvalidInput."""
     model_key(name, "0")
-    digests = _digests(reader, name, cut)
     found = [
         one
         for one in records_of(reader, cut, MODEL_ENTITY, TRANSITIONS, name)
         if text(one.data, "name") in (name, None)
     ]
-    if not found and not digests:
+    versions = {text(one.data, "version") for one in found} - {None}
+    keys = [f"{name}@{version}" for version in versions] if len(versions) <= MAX_SINGLE else [None]
+    digests: dict[str, str] = {}
+    for key in keys:
+        digests |= _digests(reader, name, cut, key)
+    if not found and not _digests(reader, name, cut, None):
         raise NotFound(f"nothing is recorded of a model {name!r:.80} in {reader.address}")
     stages: dict[str, list[Found]] = {}
     for one in sorted(found, key=_order):
@@ -157,10 +163,10 @@ def _serving(stage: str, found: Found, digests: dict[str, str]) -> Serving:
     )
 
 
-def _digests(reader: Reader, name: str, cut: Cut) -> dict[str, str]:
-    """Version -> digest of the artifact, as registered last."""
+def _digests(reader: Reader, name: str, cut: Cut, key: str | None) -> dict[str, str]:
+    """Version -> digest of the artifact, as registered last: of one version, or of all."""
     found = {}
-    for one in records_of(reader, cut, MODEL_ENTITY, VERSIONS):
+    for one in records_of(reader, cut, MODEL_ENTITY, VERSIONS, key):
         version, digest = text(one.data, "version"), text(one.data, "digest")
         event = one.record.event
         if event is None or version is None or event.entity_key != f"{name}@{version}":

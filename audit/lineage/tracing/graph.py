@@ -5,8 +5,8 @@ An edge goes from an effect to a cause, as PROV writes it: the model wasGenerate
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from audit.event.times import format_time
 
@@ -98,6 +98,17 @@ class Touched(NamedTuple):
     by_model: Mapping[str, int]
 
 
+class LookedThrough(NamedTuple):
+    """The predictions that a trace with limits looked through.
+
+    `count` of them, recorded after `after_us` and until `until_us`; None: until the end.
+    """
+
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody needs here
+    after_us: int
+    until_us: int | None
+
+
 class Loop(NamedTuple):
     """`model` was made from `data`, and that holds predictions of `source`: the same model's line.
 
@@ -131,7 +142,7 @@ class Trace(NamedTuple):
 
     `asked`: the REFs as given; `roots`: the ids of their nodes. `cut_off` says in words what is
     left out because a limit was met. `touched`: of a trace downstream, the predictions. `loops`:
-    the feedback loops in it.
+    the feedback loops in it. `part`: which predictions were looked through; None: all.
     """
 
     asked: tuple[str, ...]
@@ -142,6 +153,7 @@ class Trace(NamedTuple):
     cut_off: tuple[str, ...]
     touched: Touched | None = None
     loops: tuple[Loop, ...] = ()
+    part: "LookedThrough | None" = None
 
     def of_kind(self, kind: Kind) -> list[Node]:
         """The nodes of a kind, nearest first."""
@@ -181,6 +193,7 @@ def _by(edges: Iterable[tuple[str, Edge]]) -> dict[str, list[Edge]]:
     return found
 
 
+S = TypeVar("S")
 Follow = Callable[[int], None]
 """Adds what a node is linked to; takes the depth of what it adds."""
 
@@ -191,8 +204,12 @@ class Builder:
     Every node is followed once, so that circles end.
     """
 
-    def __init__(self, depth: int | None = None) -> None:
-        """Nothing is in it; `depth`: steps from the first nodes that are followed."""
+    def __init__(self, depth: int | None = None, most: int | None = None) -> None:
+        """Nothing is in it; `depth`: steps from the first nodes that are followed.
+
+        `most`: nodes that are enough, where that is fewer than MAX_NODES.
+        """
+        self.most = MAX_NODES if most is None else min(most, MAX_NODES)
         self.depth = MAX_DEPTH if depth is None else min(depth, MAX_DEPTH)
         self.nodes: dict[str, Node] = {}
         self.cut_off: dict[str, None] = {}
@@ -204,13 +221,18 @@ class Builder:
         """Put a node in, unless it is there. False when there is no room for it."""
         if node.id in self.nodes:
             return True
-        if len(self.nodes) >= MAX_NODES:
-            self.cut(f"there are more than {MAX_NODES:,} nodes")
+        if len(self.nodes) >= self.most:
+            self.cut(f"there are more than {self.most:,} nodes")
             return False
         self.nodes[node.id] = node._replace(label=short(node.label, MAX_LABEL_CHARS))
         if follow is not None:
             self._queue.append((depth, follow))
         return True
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether there is no room left of what was asked for: nobody wants to look further."""
+        return self.most < MAX_NODES and len(self.nodes) >= self.most
 
     def link(self, effect: str, cause: str, name: str, how: str, role: str | None = None) -> None:
         """Put an edge in, between two nodes that are there. A declared one replaces an inferred."""
@@ -242,7 +264,7 @@ class Builder:
         """Note that something is left out."""
         self.cut_off[what] = None
 
-    def listed(self, things: tuple[Any, ...], what: str) -> tuple[Any, ...]:
+    def listed(self, things: Sequence[S], what: str) -> Sequence[S]:
         """At most MAX_LISTED of them; noted when there are more."""
         if len(things) > MAX_LISTED:
             self.cut(f"{len(things):,} {what}: the first {MAX_LISTED:,} are followed")

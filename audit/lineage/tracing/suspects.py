@@ -23,6 +23,7 @@ from audit.errors import AuditError, Unavailable
 from audit.lineage.recorded.predictions import REPLAY, Prediction, find_predictions
 from audit.lineage.recorded.reviews import flagged, refs_of
 from audit.lineage.tracing.trace import trace
+from audit.lineage.tracing.trace_index import View, view_of
 from audit.replay.points import Cut
 from audit.replay.query import parse_query
 from audit.store.contract import Reader
@@ -36,6 +37,16 @@ MAX_TRACED = 250
 MAX_FLAGGED = 10_000
 """So many flagged things are ranked by; the oldest flags first."""
 
+
+class Limits(NamedTuple):
+    """How many unflagged predictions are compared, looked at to find them, and traced for it."""
+
+    compared: int = MAX_COMPARED
+    looked_at: int = MAX_LOOKED_AT
+    traced: int = MAX_TRACED
+
+
+DEFAULT_LIMITS = Limits()
 BLAMED = frozenset(("run", "model", "dataset", "features", "row"))
 """The kinds of things in a trace that can be to blame."""
 
@@ -74,7 +85,9 @@ def rank(reader: Reader, cut: Cut) -> list[Suspect]:
     return suspects(reader, cut, [one.ref for one in flagged(reader, cut)]).ranking
 
 
-def suspects(reader: Reader, cut: Cut, refs: Iterable[str]) -> Suspects:
+def suspects(
+    reader: Reader, cut: Cut, refs: Iterable[str], limits: Limits = DEFAULT_LIMITS
+) -> Suspects:
     """Rank what the flagged things `refs` were made from, most suspect first."""
     upstream = Upstream(reader, cut)
     marked = list(islice(refs, MAX_FLAGGED))
@@ -86,7 +99,7 @@ def suspects(reader: Reader, cut: Cut, refs: Iterable[str]) -> Suspects:
         for ref in found
         if ref.startswith("model/")
     )
-    others = list(_unflagged(reader, cut, upstream, frozenset(marked), models))
+    others = list(_unflagged(reader, cut, upstream, frozenset(marked), models, limits))
     bad = Counter(ref for found in traced.values() for ref in found)
     good = Counter(ref for found in others for ref in found)
     ranking = [
@@ -110,12 +123,15 @@ class Upstream:
         self._reader = reader
         self._cut = cut
         self._known: dict[object, frozenset[str]] = {}
+        self._view: View | None = None
         self.traced = 0
 
     def of(self, ref: str) -> frozenset[str]:
         """The REFs of what a thing was made from, without itself. Raises NotFound and the like."""
         self.traced += 1
-        found = trace(self._reader, (ref,), self._cut)
+        if self._view is None:
+            self._view = view_of(self._reader, self._cut)
+        found = trace(self._reader, (ref,), self._cut, view=self._view)
         return frozenset(
             node.ref
             for node in found.nodes.values()
@@ -154,7 +170,12 @@ def _safely(upstream: Upstream, ref: str) -> frozenset[str]:
 
 
 def _unflagged(
-    reader: Reader, cut: Cut, upstream: Upstream, flagged: frozenset[str], models: frozenset[str]
+    reader: Reader,
+    cut: Cut,
+    upstream: Upstream,
+    flagged: frozenset[str],
+    models: frozenset[str],
+    limits: Limits,
 ) -> Iterator[frozenset[str]]:
     """What the newest unflagged predictions of these models were made from."""
     if not models:
@@ -162,13 +183,13 @@ def _unflagged(
     found = find_predictions(reader, parse_query("", 0), cut, newest_first=True)
     fitting = (
         one
-        for one in islice(found, MAX_LOOKED_AT)
+        for one in islice(found, limits.looked_at)
         if one.model_name in models
         and one.role != REPLAY
         and not flagged.intersection(refs_of(one))
     )
     before = upstream.traced
-    for one in islice(fitting, MAX_COMPARED):
-        if upstream.traced - before >= MAX_TRACED:
+    for one in islice(fitting, limits.compared):
+        if upstream.traced - before >= limits.traced:
             return
         yield upstream.of_prediction(one)

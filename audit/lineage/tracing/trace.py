@@ -14,12 +14,13 @@ from audit.lineage.recorded.records import DATASET_ENTITY, FEATURES_PREFIX, RUN_
 from audit.lineage.recorded.runs import Run
 from audit.lineage.tracing.feedback import feedback_loops
 from audit.lineage.tracing.graph import Builder, Node, Trace
-from audit.lineage.tracing.trace_down import Downstream
+from audit.lineage.tracing.trace_down import MAX_PREDICTIONS_LISTED, Downstream
 from audit.lineage.tracing.trace_index import View, view_of
 from audit.lineage.tracing.trace_nodes import prediction_node
 from audit.lineage.tracing.trace_records import DatasetEntry, ModelEntry, PredictionEntry
 from audit.lineage.tracing.trace_rows import Rows
 from audit.lineage.tracing.trace_up import Upstream, read_entry
+from audit.lineage.tracing.walked import Part
 from audit.replay.books import Books
 from audit.replay.history import history
 from audit.replay.known import require_dataset
@@ -41,13 +42,18 @@ def trace(
     *,
     downstream: bool = False,
     depth: int | None = None,
+    nodes: int | None = None,
+    part: Part | None = None,
+    view: View | None = None,
 ) -> Trace:
     """What things were made from; or, downstream, what was made from them.
 
     `refs`: prediction/ID, run/ID, model/NAME@VERSION, dataset/NAME@VERSION,
     dataset/features/NAME@VERSION, a row such as user/5; downstream also a whole dataset: user.
     `cut`: what was recorded later does not exist. `depth`: how many steps are followed; default
-    all, within the limits of `audit.lineage.tracing.graph`. Raises NotFound for a thing that is not
+    all, within the limits of `audit.lineage.tracing.graph`. `nodes`: things that are enough, beside
+    predictions downstream; `part`: which of these are looked through, default all. `view`: that
+    of the cut, of who asks often. Raises NotFound for a thing that is not
     recorded by then, Ambiguous, InvalidInput, LimitExceeded, StoreCorrupt.
     """
     if isinstance(refs, str):
@@ -59,27 +65,27 @@ def trace(
     if depth is not None and depth < 0:
         raise InvalidInput(f"a depth of {depth} is none; count from 0")
     asked = tuple(dict.fromkeys(refs))
-    asking = _Asking(reader, cut)
+    asking = _Asking(reader, cut, view)
     if downstream:
-        return asking.downstream(asked, depth)
-    return asking.upstream(asked, depth)
+        return asking.downstream(asked, Builder(depth, nodes), part)
+    return asking.upstream(asked, Builder(depth, nodes))
 
 
 class _Asking:
     """One question at one cut: finds what REFs name."""
 
-    def __init__(self, reader: Reader, cut: Cut) -> None:
+    def __init__(self, reader: Reader, cut: Cut, view: View | None) -> None:
         self.reader = reader
         self.cut = cut
-        self.view: View = view_of(reader, cut)
+        self.view: View = view_of(reader, cut) if view is None else view
 
-    def upstream(self, asked: tuple[str, ...], depth: int | None) -> Trace:
-        graph = Builder(depth)
+    def upstream(self, asked: tuple[str, ...], graph: Builder) -> Trace:
         found = [self._found(ref) for ref in asked]
         until_us = _newest_us([thing for things in found for thing in things])
         up = Upstream(self.reader, self.cut, self.view, graph, until_us)
-        roots = [self._grow_up(up, thing) for things in found for thing in things]
-        graph.grow()
+        with self.reader.steady():  # many small questions, answered soon
+            roots = [self._grow_up(up, thing) for things in found for thing in things]
+            graph.grow()
         return _made(asked, roots, graph, downstream=False)
 
     def _grow_up(self, up: Upstream, thing: "_Thing") -> str:
@@ -101,14 +107,17 @@ class _Asking:
             f"{thing} names a whole dataset: give a row, {thing}/KEY, or trace it --downstream"
         )
 
-    def downstream(self, asked: tuple[str, ...], depth: int | None) -> Trace:
-        graph = Builder(depth)
-        down = Downstream(self.reader, self.cut, self.view, graph)
+    def downstream(self, asked: tuple[str, ...], graph: Builder, part: Part | None) -> Trace:
+        down = Downstream(self.reader, self.cut, self.view, graph, part)
         found = [self._found(ref) for ref in asked]
         roots = [self._grow_down(down, thing) for things in found for thing in things]
         graph.grow()
-        touched = down.predictions() if graph.depth else None
-        return _made(asked, roots, graph, downstream=True)._replace(touched=touched)
+        touched = None
+        if graph.depth:
+            graph.most += MAX_PREDICTIONS_LISTED if graph.is_enough else 0
+            touched = down.predictions()
+        made = _made(asked, roots, graph, downstream=True)
+        return made._replace(touched=touched, part=down.looked)
 
     def _grow_down(self, down: Downstream, thing: "_Thing") -> str:
         if isinstance(thing, PredictionEntry):
@@ -152,13 +161,13 @@ class _Asking:
             run = self.view.run(ref.entity_key)
             found = () if run is None else (run,)
         elif ref.entity_type == MODEL_ENTITY:
-            found = _each({one.named: one for one in self.view.models.get(key, ())})
+            found = _each({one.named: one for one in self.view.models.get(key)})
         elif ref.name.startswith(FEATURES_PREFIX):
             name = ref.name.removeprefix(FEATURES_PREFIX)
-            known = self.view.features.get((name, key[1]), ())
+            known = self.view.features.get((name, key[1]))
             found = _each({one.digest: Named(name, key[1], one.digest) for one in known})
         elif ref.entity_type == DATASET_ENTITY:
-            found = _each({one.digest: one for one in self.view.datasets.get(key, ())})
+            found = _each({one.digest: one for one in self.view.datasets.get(key)})
         if not found:
             then = "" if self.cut.as_of_us is None else f" by {format_time(self.cut.as_of_us)}"
             raise NotFound(f"nothing is recorded of {ref}{then}"[:400])

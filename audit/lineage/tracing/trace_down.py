@@ -5,10 +5,9 @@ walk itself led to further models: they may be many, so they are counted, and th
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 
-from audit.errors import StoreCorrupt
 from audit.lineage.recorded.predictions import PREDICTION_ENTITY, REPLAY
 from audit.lineage.recorded.records import DataUse, Named
 from audit.lineage.recorded.runs import Run
@@ -20,6 +19,7 @@ from audit.lineage.tracing.graph import (
     INFORMED,
     USED,
     Builder,
+    LookedThrough,
     Touched,
 )
 from audit.lineage.tracing.trace_index import PointUse, View
@@ -35,12 +35,10 @@ from audit.lineage.tracing.trace_nodes import (
 )
 from audit.lineage.tracing.trace_records import DatasetEntry, PredictionEntry
 from audit.lineage.tracing.trace_rows import Rows, asks_for, keys_named
-from audit.lineage.tracing.trace_up import read_entry
-from audit.replay.books import Books
+from audit.lineage.tracing.walked import Part, all_predictions, some_predictions
 from audit.replay.history import Version
 from audit.replay.points import Cut
 from audit.replay.refs import Ref
-from audit.replay.trusted import trusted_record
 from audit.store.contract import Reader
 
 MAX_PREDICTIONS_LISTED = 100
@@ -97,7 +95,13 @@ class TracedRow:
 class Downstream:
     """Grows a graph from causes to effects."""
 
-    def __init__(self, reader: Reader, cut: Cut, view: View, graph: Builder) -> None:
+    def __init__(
+        self, reader: Reader, cut: Cut, view: View, graph: Builder, part: Part | None = None
+    ) -> None:
+        """`part`: which predictions are looked through; None: all."""
+        self._part = part
+        self._some: list[PredictionEntry] | None = None
+        self.looked: LookedThrough | None = None
         self.reader = reader
         self.cut = cut
         self.view = view
@@ -119,8 +123,10 @@ class Downstream:
         self._follow_row(traced, 1)
 
     def _follow_row(self, traced: TracedRow, depth: int) -> None:
-        uses = self.view.points(traced.entity_type)
-        for one in uses:
+        for one in self.view.points(traced.entity_type):
+            if self.graph.is_enough:
+                self.graph.cut(f"there are more than {self.graph.most:,} nodes")
+                return
             events = traced.events_at(self.rows, one.use)
             if events is not None:
                 self._point_use(traced.node, one, events, depth)
@@ -142,16 +148,19 @@ class Downstream:
 
     def content(self, digest: str, depth: int) -> str:
         """Follow a content: to the runs that read it, and the data made from it."""
-        node = data_node(digest, self.view.datasets_by_digest.get(digest, []), None)
+        node = data_node(digest, self.view.datasets_by_digest.get(digest), None)
         self.graph.add(node, depth, partial(self._content, digest, node.id))
         if node.id in self.graph.nodes:
             self._contents.add(digest)
         return node.id
 
     def _content(self, digest: str, here: str, depth: int) -> None:
-        for run in self.graph.listed(tuple(self.view.runs_reading(digest)), "runs"):
+        for run in self.graph.listed(self.view.runs_reading(digest), "runs"):
+            if self.graph.is_enough:
+                self.graph.cut(f"there are more than {self.graph.most:,} nodes")
+                break
             self._used_by(run, here, digest, depth)
-        for entry in self.view.datasets_of_parent.get(digest, ()):
+        for entry in self.view.datasets_of_parent.get(digest):
             self.graph.link(self.dataset(entry, depth), here, DERIVED, DECLARED)
 
     def _used_by(self, run: Run, here: str, digest: str, depth: int) -> None:
@@ -185,17 +194,17 @@ class Downstream:
             if use.digest is not None:
                 content = self._made(use, here, depth)
                 self.graph.link(content, here, GENERATED, DECLARED, use.name or use.path)
-        made = [entry.named for entry in self.view.models_of_run.get(run.run_id, ())]
+        made = [entry.named for entry in self.view.models_of_run.get(run.run_id)]
         for model in dict.fromkeys((*made, *self.graph.listed(run.models, "models"))):
             self.graph.link(self.model(model, depth), here, GENERATED, DECLARED)
-        for entry in self.view.datasets_of_run.get(run.run_id, ()):
+        for entry in self.view.datasets_of_run.get(run.run_id):
             self.graph.link(self.dataset(entry, depth), here, GENERATED, DECLARED)
         for part in self.view.parts(run.run_id):
             self.graph.link(self.run(part, depth), here, INFORMED, DECLARED, "part of")
 
     def model(self, model: Named, depth: int) -> str:
         """Follow a model: to the runs and ensembles that use it, and data of its predictions."""
-        known = self.view.models.get((model.name, model.version), [])
+        known = self.view.models.get((model.name, model.version))
         own = [one for one in known if one.digest == model.digest]
         others = {one.digest for one in known if one.digest and one.digest != model.digest}
         node = model_node(model, own, others)
@@ -205,17 +214,17 @@ class Downstream:
         return node.id
 
     def _model(self, model: Named, here: str, depth: int) -> None:
-        for entry in self.view.models_of_member.get((model.name, model.version), ()):
+        for entry in self.view.models_of_member.get((model.name, model.version)):
             if any(_is_same(member, model) for member in entry.members):
                 self.graph.link(self.model(entry.named, depth), here, DERIVED, DECLARED, "member")
-        for data in self.view.datasets_of_model.get((model.name, model.version), ()):
+        for data in self.view.datasets_of_model.get((model.name, model.version)):
             if any(_is_same(one, model) for one in data.predictions_of):
                 found = self.dataset(data, depth)
                 self.graph.link(found, here, DERIVED, DECLARED, "predictions of")
         if model.digest is not None:
             for run in self.view.runs_reading(model.digest):
                 self._used_by(run, here, model.digest, depth)
-            for same in self.view.models_by_digest.get(model.digest, ()):
+            for same in self.view.models_by_digest.get(model.digest):
                 if same.named != model:
                     found = self.model(same.named, depth)
                     self.graph.link(found, here, DERIVED, BY_DIGEST, "same artifact")
@@ -223,7 +232,7 @@ class Downstream:
     def features(self, features: Named, depth: int) -> str:
         """Follow a feature definition: to the runs and models that use it."""
         key = features.name, features.version
-        node = features_node(features, self.view.features.get(key, []))
+        node = features_node(features, self.view.features.get(key))
         self.graph.add(node, depth, partial(self._of_features, features, node.id))
         self._features.setdefault(key, []).append((features.digest, node.id))
         return node.id
@@ -233,7 +242,7 @@ class Downstream:
         for run in self.view.runs_of_features(*key):
             if any(_is_same(one, features) for one in run.features):
                 self.graph.link(self.run(run, depth), here, USED, DECLARED)
-        for model in self.view.models_of_features.get(key, ()):
+        for model in self.view.models_of_features.get(key):
             if any(_is_same(one, features) for one in model.features):
                 self.graph.link(self.model(model.named, depth), here, DERIVED, DECLARED)
 
@@ -259,7 +268,7 @@ class Downstream:
         listed = 0
         by_digest = {model.digest: node for model, node in self._models.items() if model.digest}
         chains = bool(self.prediction_ids)
-        for entry in self._all():
+        for entry in self._looked_through():
             if entry.role == REPLAY:
                 continue  # nobody was given that answer
             causes = list(self._causes(entry, by_digest))
@@ -289,7 +298,7 @@ class Downstream:
         if entry.model_name is None:
             return
         key = entry.model_name, entry.model_version or ""
-        for data in self.view.datasets_of_model.get(key, ()):
+        for data in self.view.datasets_of_model.get(key):
             if data.record.recorded_time_us <= entry.record.recorded_time_us:
                 continue
             model = Named(*key, entry.model_digest)
@@ -338,23 +347,36 @@ class Downstream:
             if row.is_asked_for(self.rows, use, entry, request):
                 yield row.node, USED, DECLARED, "row"
 
-    def _all(self) -> Iterator[PredictionEntry]:
-        """All predictions below the cut, log by log."""
-        books = Books(self.reader, self.cut)
-        for log, size in self.cut.sizes.items():
-            if not size:
-                continue
-            for index, leaf in self.reader.entity(log, PREDICTION_ENTITY, None, size):
-                record = trusted_record(log, index, leaf)
-                event = record.event
-                if event is None or event.entity_type != PREDICTION_ENTITY:
-                    raise StoreCorrupt(
-                        f"entry {log}/{index} is about something else than the index says; "
-                        "run audit verify"
-                    )
-                entry = read_entry(books, record)
-                if entry is not None:
-                    yield entry
+    def _looked_through(self) -> Iterable[PredictionEntry]:
+        """All predictions, or the part of them that was asked for, which is read once."""
+        if self._part is None:
+            return all_predictions(self.reader, self.cut)
+        if self._some is None:
+            keys = [row.key for row in self.traced_rows if row.key is not None]
+            after_us = self._part.after_us
+            if after_us is None:
+                after_us = self._began_us() - 1
+            self._some, self.looked = some_predictions(
+                self.reader, self.cut, keys, after_us, self._part.most
+            )
+        return self._some
+
+    def _began_us(self) -> int:
+        """When what predictions may have been made with was first recorded; 0 where none tells."""
+        nodes = self.graph.nodes
+        leading = [nodes[one].recorded_us for one in (*self._models.values(), *self._ids())]
+        for row in self.traced_rows:
+            leading.append(row.versions[0].recorded_time_us if row.versions else 0)
+        known = [one for one in leading if one is not None]
+        recorded = (node.recorded_us for node in nodes.values() if node.recorded_us is not None)
+        return min(known or recorded, default=0)
+
+    def _ids(self) -> list[str]:
+        """The nodes of feature definitions, contents and predictions that may lead on."""
+        features = [node for known in self._features.values() for _, node in known]
+        contents = [data_id(digest) for digest in self._contents] if not self._models else []
+        found = (*features, *contents, *self.prediction_ids.values())
+        return [one for one in found if one in self.graph.nodes]
 
 
 def _is_same(one: Named, other: Named) -> bool:

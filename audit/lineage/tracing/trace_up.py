@@ -1,12 +1,13 @@
 """From a thing to what it was made from: predictions, models, runs, data, features, rows."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from functools import partial
 from typing import TypeVar
 
 from audit.errors import InvalidInput
 from audit.lineage.recorded.predictions import PREDICTION_ENTITY
 from audit.lineage.recorded.records import DATASET_ENTITY, DataUse, Named
+from audit.lineage.recorded.run_index import Runs
 from audit.lineage.recorded.runs import Run
 from audit.lineage.tracing.graph import (
     BY_DIGEST,
@@ -52,7 +53,7 @@ MAX_PRODUCERS = 20
 """Runs, or registrations, that made the same content, as far as they are followed."""
 
 
-T = TypeVar("T", Run, ModelEntry, DatasetEntry)
+T = TypeVar("T", ModelEntry, DatasetEntry)
 
 
 class Upstream:
@@ -160,7 +161,7 @@ class Upstream:
         role: str | None = None,
     ) -> None:
         """The model that a record names: by its artifact where it says which."""
-        known = self.view.models.get((model.name, model.version), [])
+        known = self.view.models.get((model.name, model.version))
         digests = {one.digest for one in known} if model.digest is None else {model.digest}
         for digest in sorted(digests, key=str) or [None]:
             found = self.model(model._replace(digest=digest), depth)
@@ -168,7 +169,7 @@ class Upstream:
 
     def model(self, model: Named, depth: int) -> str:
         """Put a model version in. Its name may stand for other artifacts too."""
-        known = self.view.models.get((model.name, model.version), [])
+        known = self.view.models.get((model.name, model.version))
         own = [one for one in known if one.digest == model.digest]
         others = {one.digest for one in known if one.digest and one.digest != model.digest}
         node = model_node(model, own, others)
@@ -185,13 +186,13 @@ class Upstream:
                 self._named_model(here, member, depth, edge=DERIVED, role="member")
         if model.digest is None:
             return
-        for run in self._earlier(self.view.runs_of_model(model)):
+        for run in self._earlier_runs(self.view.runs_of_model(model)):
             self._run_named(here, run.run_id, depth)
         if not own:
-            for entry in self._earlier(self.view.models_by_digest.get(model.digest, [])):
+            for entry in self._earlier(self.view.models_by_digest.get(model.digest)):
                 same = self.model(entry.named, depth)
                 self.graph.link(here, same, DERIVED, BY_DIGEST, "same artifact")
-            for run in self._earlier(self.view.runs_making(model.digest)):
+            for run in self._earlier_runs(self.view.runs_making(model.digest)):
                 self.graph.link(here, self.run(run, depth), GENERATED, BY_DIGEST)
 
     # Runs
@@ -259,7 +260,7 @@ class Upstream:
 
     def _dataset_named(self, reference: str | None) -> list[DatasetEntry]:
         name, at, version = (reference or "").removeprefix(f"{DATASET_ENTITY}/").rpartition("@")
-        return self.view.datasets.get((name, version), []) if at else []
+        return self.view.datasets.get((name, version)) if at else []
 
     def _point(
         self, effect: str, use: DataUse, depth: int, edge: str, role: str | None = None
@@ -270,7 +271,7 @@ class Upstream:
 
     def content(self, digest: str, depth: int, use: DataUse | None = None) -> str:
         """Put a content in, with the dataset versions that it is."""
-        named = self.view.datasets_by_digest.get(digest, [])
+        named = self.view.datasets_by_digest.get(digest)
         node = data_node(digest, named, use)
         self.graph.add(node, depth, partial(self._content, digest, named, node.id))
         return node.id
@@ -297,46 +298,51 @@ class Upstream:
                 self._named_model(here, model, depth, edge=DERIVED, role="predictions of")
         if digest is None:
             return
-        for run in self._earlier(self.view.runs_making(digest)):
+        for run in self._earlier_runs(self.view.runs_making(digest)):
             self.graph.link(here, self.run(run, depth), GENERATED, BY_DIGEST)
-        for model in self._earlier(self.view.models_by_digest.get(digest, [])):
-            self.graph.link(
-                here, self.model(model.named, depth), DERIVED, BY_DIGEST, "is the model"
-            )
+        for same in self._earlier(self.view.models_by_digest.get(digest)):
+            found = self.model(same.named, depth)
+            self.graph.link(here, found, DERIVED, BY_DIGEST, "is the model")
 
     # Features
 
     def _features(self, effect: str, features: Named, depth: int, edge: str = USED) -> None:
-        known = self.view.features.get((features.name, features.version), [])
+        known = self.view.features.get((features.name, features.version))
         self._attach(effect, features_node(features, known), depth, None, edge)
 
     def features(self, features: Named, depth: int) -> str:
         """Put a feature definition in."""
-        known = self.view.features.get((features.name, features.version), [])
+        known = self.view.features.get((features.name, features.version))
         node = features_node(features, known)
         self.graph.add(node, depth)
         return node.id
+
+    def _earlier_runs(self, runs: Runs) -> Runs:
+        """Those that may have made what was asked for, found without reading them."""
+        until_us, found = self.until_us, runs.told
+        if until_us is not None:
+            early = [one for one in found if min(one.order[0], one.time_us) <= until_us]
+            found = early or found
+        self._say_many(found)
+        return runs.only(found[-MAX_PRODUCERS:])
 
     def _earlier(self, things: Iterable[T]) -> list[T]:
         """Those that may have made what was asked for; all when none was recorded in time."""
         found = list(things)
         until_us = self.until_us
         if until_us is not None:
-            found = [one for one in found if _began_us(one) <= until_us] or found
+            found = [one for one in found if one.record.recorded_time_us <= until_us] or found
+        self._say_many(found)
+        return found[-MAX_PRODUCERS:]
+
+    def _say_many(self, found: Sized) -> None:
         if len(found) > MAX_PRODUCERS:
             self.graph.cut(f"{len(found):,} records of one content: {MAX_PRODUCERS} are followed")
-        return found[-MAX_PRODUCERS:]
 
 
 def read_by(ref: str) -> str:
     """The role of a point of the ledger to the content that something read there."""
     return f"read by {ref}"
-
-
-def _began_us(thing: Run | ModelEntry | DatasetEntry) -> int:
-    """When it was recorded; a run makes things before its end is recorded."""
-    recorded_us = thing.record.recorded_time_us
-    return min(recorded_us, thing.time_us) if isinstance(thing, Run) else recorded_us
 
 
 def _own_features(entry: PredictionEntry) -> dict[str, object]:

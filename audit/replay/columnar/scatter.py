@@ -42,6 +42,8 @@ def distinct(codes: Codes) -> tuple[Codes, Ints]:
     seen = np.zeros(count, np.bool_)
     seen[codes] = True
     found = np.flatnonzero(seen).astype(np.int32)
+    if len(found) == count:
+        return found, codes.astype(np.intp)
     number = np.empty(count, np.intp)
     number[found] = np.arange(len(found))
     return found, number[codes]

@@ -1,4 +1,4 @@
-"""A distribution then and now, as two sets of bars over the same bins."""
+"""A distribution then and now: two sets of bars over the same bins, and the figures as a table."""
 
 from collections.abc import Sequence
 from math import isfinite
@@ -8,39 +8,81 @@ from markupsafe import Markup, escape
 from audit.lineage.content.distributions import Distribution
 from audit.web.shown import text
 
-WIDTH, HEIGHT, BASE = 320, 96, 80
+WIDTH, HEIGHT = 336, 112
+LEFT, TOP, BASE = 40, 10, 88
+"""Where the bars stand: right of the axis of shares, above that of values."""
 BINS = 16
 MAX_CLASSES = 12
 MAX_LABEL_CHARS = 18
+MAX_STEP = 48
+"""Widest place of the two bars of a value."""
 
 Bars = list[tuple[str, float, float]]
 """(label, share then, share now)."""
 
 
 def drawing(name: str, then: Distribution | None, now: Distribution | None) -> Markup:
-    """The drawing; empty where neither side has numbers or classes."""
+    """The drawing and its figures; empty where neither side has numbers or classes."""
     bars = _numbers(then, now) or _classes(then, now)
     if not bars:
         return Markup("")
     most = max((share for _, *shares in bars for share in shares), default=0) or 1
-    step = WIDTH / len(bars)
+    words = escape(text(f"{name}: share of rows then and now, by value", 200))
+    return Markup(
+        f'<svg class="bars" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{words}">'
+        f"{_axes(bars, most)}{_bars(bars, most)}</svg>{_figures(name, bars)}"
+    )
+
+
+def _axes(bars: Bars, most: float) -> str:
+    """Shares up to the largest on the left, the first and the last value below."""
+    middle = (TOP + BASE) / 2
+    first, last = (escape(text(bars[at][0][:MAX_LABEL_CHARS])) for at in (0, -1))
+    shares = "".join(
+        f'<text x="{LEFT - 5}" y="{y + 3:.0f}" text-anchor="end">{share:.0%}</text>'
+        f'<line class="rule" x1="{LEFT}" y1="{y:.0f}" x2="{WIDTH}" y2="{y:.0f}"/>'
+        for y, share in ((TOP, most), (middle, most / 2))
+    )
+    only = len(bars) == 1
+    ends = (
+        f'<text x="{(LEFT + WIDTH) // 2}" y="{BASE + 16}" text-anchor="middle">{first}</text>'
+        if only
+        else f'<text x="{LEFT}" y="{BASE + 16}">{first}</text>'
+        f'<text x="{WIDTH}" y="{BASE + 16}" text-anchor="end">{last}</text>'
+    )
+    return f'{shares}<line x1="{LEFT}" y1="{BASE}" x2="{WIDTH}" y2="{BASE}"/>{ends}'
+
+
+def _bars(bars: Bars, most: float) -> str:
+    step = min((WIDTH - LEFT) / len(bars), MAX_STEP)
+    # Few bars stand in the middle, each no broader than others.
+    left = LEFT + ((WIDTH - LEFT) - step * len(bars)) / 2
     parts = []
     for at, (label, *shares) in enumerate(bars):
         for side, (state, share) in enumerate(zip(("then", "now"), shares, strict=True)):
-            tall = share / most * (BASE - 6)
-            x = at * step + step * (0.1 + 0.4 * side)
+            tall = share / most * (BASE - TOP)
+            x = left + at * step + step * (0.1 + 0.4 * side)
             title = f"{label}: {state} {share:.1%}"
             parts.append(
                 f'<rect class="{state}" x="{x:.1f}" y="{BASE - tall:.1f}" width="{step * 0.38:.1f}"'
                 f' height="{tall:.1f}"><title>{escape(text(title, 200))}</title></rect>'
             )
-    first, last = (escape(text(bars[at][0][:MAX_LABEL_CHARS])) for at in (0, -1))
-    words = escape(text(f"{name}: then and now", 200))
-    return Markup(
-        f'<svg class="bars" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{words}">'
-        f'<line x1="0" y1="{BASE}" x2="{WIDTH}" y2="{BASE}"/>{"".join(parts)}'
-        f'<text x="0" y="{HEIGHT - 2}">{first}</text>'
-        f'<text x="{WIDTH}" y="{HEIGHT - 2}" text-anchor="end">{last}</text></svg>'
+    return "".join(parts)
+
+
+def _figures(name: str, bars: Bars) -> str:
+    """The same as a table, for whoever cannot see the drawing or wants the numbers."""
+    lines = "".join(
+        f'<tr><th scope="row">{escape(text(label, 80))}</th>'
+        f'<td class="number">{then:.1%}</td><td class="number">{now:.1%}</td></tr>'
+        for label, then, now in bars
+    )
+    return (
+        '<details class="figures"><summary>Figures</summary><table>'
+        f'<caption class="hidden">{escape(text(name, 80))}: share of rows by value</caption>'
+        '<thead><tr><th scope="col">Value</th><th scope="col" class="number">Then</th>'
+        '<th scope="col" class="number">Now</th></tr></thead>'
+        f"<tbody>{lines}</tbody></table></details>"
     )
 
 

@@ -14,10 +14,13 @@ from audit.web.shown import text
 
 MAX_DRAWN = 150
 """Nodes of a drawing; with more, the table alone is easier to read."""
-BOX_WIDTH, BOX_HEIGHT = 190, 40
-GAP_X, GAP_Y = 70, 14
+BOX_WIDTH, BOX_HEIGHT = 200, 46
+GAP_X, GAP_Y = 48, 16
+ARROW = 7
 SWEEPS = 4
-MAX_TITLE_CHARS = 26
+MAX_TITLE_CHARS = 25
+"""Of a box. The end is kept, too: references of one kind begin alike."""
+TAIL_CHARS = 10
 
 
 class Placed(NamedTuple):
@@ -35,10 +38,13 @@ def drawing(trace: Trace, link: Callable[[Node], str | None]) -> Markup:
     width = (1 + max(one.layer for one in places.values())) * (BOX_WIDTH + GAP_X) - GAP_X
     height = (1 + max(one.place for one in places.values())) * (BOX_HEIGHT + GAP_Y) - GAP_Y
     edges = "".join(_edge(edge, places, trace.downstream) for edge in trace.edges)
-    boxes = "".join(_box(node, places[name], link(node)) for name, node in trace.nodes.items())
+    boxes = "".join(
+        _box(node, places[name], link(node), name in trace.roots)
+        for name, node in trace.nodes.items()
+    )
     return Markup(
-        f'<svg class="graph" width="{width}" viewBox="-2 -2 {width + 4} {height + 4}" role="img" '
-        f'aria-label="Lineage: the same as the table below">{edges}{boxes}</svg>'
+        f'<svg class="graph" width="{width}" viewBox="-3 -3 {width + 6} {height + 6}" '
+        f'role="group" aria-label="Lineage: the same as the table below">{edges}{boxes}</svg>'
     )
 
 
@@ -126,23 +132,32 @@ def _edge(edge: Edge, places: Mapping[str, Placed], downstream: bool) -> str:
     x1 += BOX_WIDTH
     y1, y2 = y1 + BOX_HEIGHT // 2, y2 + BOX_HEIGHT // 2
     said = f"{edge.effect} {edge.name} {edge.cause}" + (f" ({edge.role})" if edge.role else "")
-    bend = max(20, abs(x2 - x1) // 2)
+    bend, tip = max(20, abs(x2 - x1) // 2), x2 - ARROW
     return (
         f'<path class="{escape(edge.how)}" d="M{x1} {y1}C{x1 + bend} {y1} {x2 - bend} {y2} '
-        f'{x2} {y2}"><title>{escape(text(said, 300))}</title></path>'
+        f'{tip} {y2}"><title>{escape(text(said, 300))}</title></path>'
+        f'<path class="head" d="M{x2} {y2}L{tip} {y2 - 4}V{y2 + 4}Z"/>'
     )
 
 
-def _box(node: Node, place: Placed, href: str | None) -> str:
+def _box(node: Node, place: Placed, href: str | None, is_root: bool) -> str:
     x, y = _corner(place)
     named = node.ref or node.label
-    title = text(named if len(named) <= MAX_TITLE_CHARS else named[: MAX_TITLE_CHARS - 1] + "…")
-    wrong = " wrong" if node.problem else ""
+    wrong, asked = " wrong" if node.problem else "", " asked" if is_root else ""
     said = text(f"{named}: {node.label}" + (f"; {node.problem}" if node.problem else ""), 400)
     body = (
-        f'<rect class="{escape(node.kind)}{wrong}" x="{x}" y="{y}" width="{BOX_WIDTH}" '
-        f'height="{BOX_HEIGHT}" rx="5"/><text class="kind" x="{x + 8}" y="{y + 15}">'
+        f'<rect class="{escape(node.kind)}{asked}{wrong}" x="{x}" y="{y}" width="{BOX_WIDTH}" '
+        f'height="{BOX_HEIGHT}" rx="6"/><text class="kind" x="{x + 10}" y="{y + 17}">'
         f"{escape(node.kind)}{' — wrong' if node.problem else ''}</text>"
-        f'<text x="{x + 8}" y="{y + 31}">{escape(title)}</text><title>{escape(said)}</title>'
+        f'<text class="named" x="{x + 10}" y="{y + 35}">{escape(_title(named, node.kind))}</text>'
+        f"<title>{escape(said)}</title>"
     )
     return f"<g>{body}</g>" if href is None else f'<a href="{escape(href)}">{body}</a>'
+
+
+def _title(named: str, kind: str) -> str:
+    """What fits a box: without the kind, which stands above, and with its middle left out."""
+    short = text(named.removeprefix(f"{kind}/"), len(named))
+    if len(short) <= MAX_TITLE_CHARS:
+        return short
+    return f"{short[: MAX_TITLE_CHARS - TAIL_CHARS - 1]}…{short[-TAIL_CHARS:]}"

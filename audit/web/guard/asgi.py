@@ -7,9 +7,12 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
+from audit.web.api.accept import wants_data
+from audit.web.api.problem import PROBLEM_TYPE, problem
 from audit.web.guard.headers import NOT_KEPT, SECURITY_HEADERS
 from audit.web.guard.hosts import Hosts
 from audit.web.guard.limits import Rate
+from audit.web.guard.turns import Turn, Turns
 from audit.web.guard.who import COOKIE, Doorkeeper, Visitor
 from audit.web.options import address_of
 
@@ -17,17 +20,16 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+LaneOf = Callable[[str, bytes], str | None]
+"""From a path and a query to the lane where a request waits; None: it need not."""
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_ADDRESS_BYTES = 32_768
 """Longest path and query of a request."""
 MAX_BODY_BYTES = 4_096
 """Longest body: there is nothing to send here but a token and a button."""
-MAX_AT_ONCE = 64
-"""Requests answered at once; more wait for QUEUE_SECONDS."""
-QUEUE_SECONDS = 20.0
-SEND_SECONDS = 60.0
-"""Who takes no piece of an answer for so long has gone away: a ledger must not wait for him."""
+RETRY_SECONDS = 2
+"""After so long who asked for too much at once may ask again."""
 
 LOGIN = "/login"
 OPEN_TO_ALL = (LOGIN, "/static/", "/healthz")
@@ -36,20 +38,35 @@ OPEN_TO_ALL = (LOGIN, "/static/", "/healthz")
 VISITOR = "attestory.visitor"
 """Where in the scope the screens find who asks."""
 
-_SAFE = ("GET", "HEAD")
+_SAFE = ("GET", "HEAD", "OPTIONS")
 _log = logging.getLogger("audit.web")
+
+_REFUSED = {
+    Turn.TOO_MANY_OF_ONE: (429, "you ask for too much at once; wait for the answers"),
+    Turn.TOO_MANY: (503, "too much is asked at once"),
+    Turn.TOO_LATE: (503, "all readers are busy; ask again in a moment"),
+}
 
 
 class Guard:
     """Stands before the application."""
 
-    def __init__(self, app: App, hosts: Hosts, doorkeeper: Doorkeeper, rate: Rate) -> None:
+    def __init__(
+        self,
+        app: App,
+        hosts: Hosts,
+        doorkeeper: Doorkeeper,
+        rate: Rate,
+        turns: Turns,
+        lane_of: LaneOf,
+    ) -> None:
         """`app`: what is guarded."""
         self._app = app
         self._hosts = hosts
         self._doorkeeper = doorkeeper
         self._rate = rate
-        self._places = asyncio.Semaphore(MAX_AT_ONCE)
+        self._turns = turns
+        self._lane_of = lane_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it with why not."""
@@ -62,20 +79,24 @@ class Guard:
         headers = _headers(scope)
         refused = self._refused(scope, headers)
         if refused is not None:
-            await _say(send, *refused)
+            await _say(scope, send, *refused)
             return
         visitor = self._doorkeeper.visitor(_client(scope), headers, _cookie(headers))
         counted = visitor.counted_as if visitor is not None else f"stranger:{_client(scope)}"
         wait = self._rate.wait_s(counted)
         if wait > 0:
             retry = (b"retry-after", str(math.ceil(wait)).encode())
-            await _say(send, 429, "too many requests; wait a little", [retry])
+            await _say(scope, send, 429, "too many requests; wait a little", [retry])
             return
         if visitor is None and not _is_open(scope["path"]):
             await self._ask_who(scope, send)
             return
         scope[VISITOR] = visitor
-        await self._in_turn(scope, receive, send)
+        lane = self._lane_of(scope["path"], scope["query_string"])
+        if lane is None:
+            await self._app(scope, receive, send)
+        else:
+            await self._in_turn(lane, counted, scope, receive, send)
 
     def _refused(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str] | None:
         """What is wrong with a request, whoever sent it: status and words."""
@@ -83,10 +104,8 @@ class Guard:
             return 421, "this server is not asked for under that name; see --allow-host"
         if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_ADDRESS_BYTES:
             return 414, f"the address is over {MAX_ADDRESS_BYTES} bytes"
-        if scope["method"] in _SAFE:
-            return None
         if scope["method"] != "POST":
-            return 405, "this view is read-only"
+            return None  # a page says which methods it takes; no other changes anything
         length = headers.get("content-length", "")
         if not (length.isascii() and length.isdigit() and len(length) < 10):
             return 411, "say how long the body is"
@@ -100,23 +119,56 @@ class Guard:
         return None
 
     async def _ask_who(self, scope: Scope, send: Send) -> None:
-        wants_page = "." not in scope["path"].rpartition("/")[2]
+        path = scope["path"]
+        accept = _headers(scope).get("accept", "")
+        wants_page = "." not in path.rpartition("/")[2] and not wants_data(path, accept)
         if self._doorkeeper.takes_tokens and wants_page and scope["method"] in _SAFE:
-            await _say(send, 303, "", [(b"location", LOGIN.encode())])
+            await _say(scope, send, 303, "", [(b"location", LOGIN.encode())])
             return
         challenge = [(b"www-authenticate", b'Bearer realm="attestory"')]
-        await _say(send, 401, "say who you are: Authorization: Bearer TOKEN", challenge)
+        await _say(scope, send, 401, "say who you are: Authorization: Bearer TOKEN", challenge)
 
-    async def _in_turn(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await asyncio.wait_for(self._places.acquire(), QUEUE_SECONDS)
-        except TimeoutError:
-            await _say(send, 503, "too much is asked at once", [(b"retry-after", b"5")])
+    async def _in_turn(
+        self, lane: str, client: str, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        # What a POST says is needed later; who reads may be listened to while he waits.
+        watched = _Watched(receive) if scope["method"] in _SAFE else None
+        turn = await self._turns.take(lane, client, None if watched is None else watched.gone)
+        if turn is Turn.GONE:
+            return
+        if turn is not Turn.READY:
+            retry = (b"retry-after", str(RETRY_SECONDS).encode())
+            await _say(scope, send, *_REFUSED[turn], [retry])
             return
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive if watched is None else watched.receive, send)
+        except asyncio.CancelledError:
+            # Nobody cancels but the end of the server, which would log this as if it were a bug.
+            _log.warning("an answer was broken off: the server ends")
         finally:
-            self._places.release()
+            self._turns.give_back(lane, client)
+
+
+class _Watched:
+    """What comes from a client that only reads: nothing, until it goes away."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._said = False
+
+    async def gone(self) -> None:
+        """Returns when it has gone away. A body that comes all the same is dropped."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def receive(self) -> Message:
+        """For the application: an empty body, then whatever comes."""
+        if not self._said:
+            self._said = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        while (message := await self._receive())["type"] != "http.disconnect":
+            pass
+        return message
 
 
 def name_of_visitor(scope: Scope) -> str:
@@ -166,17 +218,20 @@ def _with_headers(send: Send) -> Send:
             names = {bytes(name).lower() for name, _ in held}
             held += [one for one in (*SECURITY_HEADERS, NOT_KEPT) if one[0] not in names]
             message = {**message, "headers": held}
-        await asyncio.wait_for(send(message), SEND_SECONDS)
+        await send(message)
 
     return send_safely
 
 
 async def _say(
-    send: Send, status: int, words: str, headers: Iterable[tuple[bytes, bytes]] = ()
+    scope: Scope, send: Send, status: int, words: str, headers: Iterable[tuple[bytes, bytes]] = ()
 ) -> None:
-    body = (words + "\n").encode() if words else b""
+    accept = _headers(scope).get("accept", "")
+    kind, body = b"text/plain; charset=utf-8", (words + "\n").encode() if words else b""
+    if words and wants_data(scope["path"], accept):
+        kind, body = PROBLEM_TYPE.encode(), problem(status, words)
     start: list[tuple[bytes, bytes]] = [
-        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-type", kind),
         (b"content-length", str(len(body)).encode()),
         *headers,
     ]

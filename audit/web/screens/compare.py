@@ -6,7 +6,6 @@ from typing import Any
 from audit.ledger.said import json_cell
 from audit.replay.points import Cut
 from audit.replay.refs import is_ref
-from audit.replay.row_change import RowChange
 from audit.web.answer import VALID_AT, Answer, Asked, Parameter, Screen, Table
 from audit.web.pinned import pin_text, pinned
 
@@ -27,13 +26,14 @@ def _answer(asked: Asked) -> Answer:
     if asked.wants_table:
         return Answer(f"{what} compared", {}, {}, table=Table(_COLUMNS, _cells(found)))
     skip = asked.skipped(MAX_SKIP)
-    rows = list(islice(found, skip, skip + PAGE_ROWS + 1))
-    more = len(rows) > PAGE_ROWS
+    found_rows = list(islice(found, skip, skip + PAGE_ROWS + 1))
+    more = len(found_rows) > PAGE_ROWS
+    rows = [row.to_dict() for row in found_rows[:PAGE_ROWS]]
     data = {
         "what": what,
         "a": pin_text(cuts[0]),
         "b": pin_text(cuts[1]),
-        "rows": [row.to_dict() for row in rows[:PAGE_ROWS]],
+        "rows": rows,
         "more": more,
     }
     onward = {"a": pin_text(cuts[0]), "b": pin_text(cuts[1]), "skip": str(skip + PAGE_ROWS)}
@@ -41,11 +41,13 @@ def _answer(asked: Asked) -> Answer:
         "given_a": a,
         "given_b": b,
         "is_row": is_ref(what),
-        "changes": [(row, _ref(what, row)) for row in rows[:PAGE_ROWS]],
+        "changes": [(row, _ref(what, row["entity_key"])) for row in rows],
         "first": skip + 1,
         "next": asked.here(**onward) if more else None,
     }
-    return Answer(f"{what}: {a} to {b}", data, view, ("audit", "diff", what, f"{a}..{b}"))
+    return Answer(
+        f"{what}: {a} to {b}", data, view, ("audit", "diff", what, f"{a}..{b}"), next=view["next"]
+    )
 
 
 def _cut(asked: Asked, point: str) -> Cut:
@@ -55,8 +57,8 @@ def _cut(asked: Asked, point: str) -> Cut:
     return asked.ledger.cut(point)
 
 
-def _ref(what: str, row: RowChange) -> str:
-    return what if is_ref(what) else f"{what}/{row.entity_key}"
+def _ref(what: str, entity_key: str) -> str:
+    return what if is_ref(what) else f"{what}/{entity_key}"
 
 
 def _cells(found: Any) -> Any:
@@ -64,7 +66,7 @@ def _cells(found: Any) -> Any:
     for row in found:
         said = row.to_dict()
         for name, pair in said["fields"].items():
-            old, new = (json_cell(pair.get(side)) for side in ("before", "after"))
+            old, new = (json_cell(pair.get(side)) for side in ("old", "new"))
             yield said["entity_key"], said["change"], name, old, new
 
 
@@ -74,11 +76,13 @@ COMPARE = Screen(
     about="The rows of a dataset, or the one row of a reference, that differ between two points.",
     answer=_answer,
     parameters=(
-        Parameter("what", "A dataset or a row: user, user/5."),
-        Parameter("a", "The earlier point: a time, a position, or sizes as in a pin."),
-        Parameter("b", "The later one; HEAD unless told."),
+        Parameter("what", "A dataset or a row: user, user/5.", example="user"),
+        Parameter(
+            "a", "The earlier point: a time, a position, or sizes as in a pin.", example="-7d"
+        ),
+        Parameter("b", "The later one; HEAD unless told.", example="HEAD"),
         VALID_AT,
-        Parameter("skip", "Rows to leave out."),
+        Parameter("skip", "Rows to leave out.", most=MAX_SKIP),
     ),
     menu="Compare",
     tabular=True,

@@ -1,6 +1,5 @@
 """A dataset as it was: any point, either axis, some columns, rows that conditions fit."""
 
-import json
 from typing import Any
 
 from audit.event.values import fields_to_json
@@ -9,7 +8,7 @@ from audit.ledger.said import json_cell
 from audit.replay.conditions import parse_wheres
 from audit.replay.names import KEY_COLUMN, output_name
 from audit.replay.refs import Ref
-from audit.replay.rows_out import json_row
+from audit.replay.rows_out import row_to_json
 from audit.web.answer import VALID_AT, Answer, Asked, Parameter, Screen, Table
 from audit.web.pinned import pin_text
 
@@ -51,7 +50,7 @@ def _page(asked: Asked, name: str, found: DatasetAnswer, shown: list[tuple[str, 
     more = len(rows) > limit
     data = {
         "dataset": name,
-        "rows": [json.loads(json_row(key, row)) for key, row in rows[:limit]],
+        "rows": [row_to_json(key, row) for key, row in rows[:limit]],
         "columns": [one for one, _ in shown],
         "citation": found.cited,
         "more": more,
@@ -59,7 +58,7 @@ def _page(asked: Asked, name: str, found: DatasetAnswer, shown: list[tuple[str, 
     }
     # Pages of one answer: the next link pins the point, so that nothing moves in between.
     pinned = {"pin": pin_text(asked.cut), "as_of": None}
-    view = {
+    view: dict[str, Any] = {
         "shown": shown[:MAX_SHOWN_COLUMNS],
         "hidden": len(shown) - len(shown[:MAX_SHOWN_COLUMNS]),
         "cells": [
@@ -75,7 +74,7 @@ def _page(asked: Asked, name: str, found: DatasetAnswer, shown: list[tuple[str, 
         "python": _python(asked, name),
         "before": pin_text(asked.cut),
     }
-    return Answer(name, data, view, _command(asked, name))
+    return Answer(name, data, view, _command(asked, name), next=view["next"])
 
 
 _ABSENT = ("absent", None)
@@ -135,12 +134,12 @@ DATASET = Screen(
     about="The rows of a dataset at a point, with the citation of what they stand on.",
     answer=_answer,
     parameters=(
-        Parameter("name", "The dataset: an entity type.", required=True),
+        Parameter("name", "The dataset: an entity type.", required=True, example="user"),
         VALID_AT,
-        Parameter("columns", "Names of columns with commas between; all unless told."),
-        Parameter("where", "Conditions, one a line: amount>=1000, status=open."),
-        Parameter("limit", "Rows of a page: 1 to 1,000; 100 unless told."),
-        Parameter("skip", "Rows to leave out."),
+        Parameter("columns", "Names with commas between; all unless told.", example="name,amount"),
+        Parameter("where", "Conditions, one a line.", example="amount>=1000\nstatus=open"),
+        Parameter("limit", "Rows of a page; 100 unless told.", least=1, most=MAX_ROWS),
+        Parameter("skip", "Rows to leave out.", most=MAX_SKIP),
     ),
     tabular=True,
 )

@@ -4,10 +4,16 @@ from audit.web.answer import Answer, Asked, Parameter, Screen
 from audit.web.drawn.bars import drawing
 
 SIDES = ("inputs", "outputs", "both")
+DEFAULT_SAMPLE = 150
+"""Predictions of each window that a page reads, drawn at random, where there are more."""
+MAX_SAMPLE = 100_000
+MORE = 10
+"""So many times as many are read at the address that a page offers for more."""
 
 
 def _answer(asked: Asked) -> Answer:
     what = asked.needed("what")
+    sample = asked.number("sample", DEFAULT_SAMPLE, MAX_SAMPLE)
     report = asked.ledger.drift(
         what,
         since=asked.text("since"),
@@ -16,17 +22,22 @@ def _answer(asked: Asked) -> Answer:
         side=asked.text("side") or "both",
         by=asked.text("by"),
         as_of=asked.cut,
+        sample=sample,
     )
+    larger = asked.here(sample=str(min(MAX_SAMPLE, sample * MORE))) if report.sampled else None
     view = {
         "report": report,
         "columns": [(one, drawing(one.name, one.then, one.now)) for one in report.columns],
         "sides": SIDES,
+        "larger": larger,
     }
     words = ["audit", "drift", what]
     for option in ("since", "until", "baseline", "side", "by"):
         if asked.text(option):
             words += [f"--{option}", asked.parameters[option]]
-    return Answer(f"Drift of {what}", report.to_json(), view, tuple(words))
+    return Answer(
+        f"Drift of {what}", {**report.to_json(), "larger_sample": larger}, view, tuple(words)
+    )
 
 
 DRIFT = Screen(
@@ -35,11 +46,11 @@ DRIFT = Screen(
     about="How inputs and outputs of a model or component are distributed, now against then.",
     answer=_answer,
     parameters=(
-        Parameter("what", "A component or model: churn, churn@3.", required=True),
-        Parameter("since", "Begin of the window now; 30 days before unless told."),
-        Parameter("until", "Its end."),
+        Parameter("what", "A component or model: churn, churn@3.", True, example="churn@3"),
+        Parameter("since", "Begin of the window; 30 days before unless told.", example="-7d"),
+        Parameter("until", "Its end.", example="2026-01-31"),
         Parameter("baseline", "run/ID, model/NAME@V, dataset/NAME@V, a time or A..B."),
         Parameter("side", "inputs, outputs or both.", choices=SIDES),
-        Parameter("by", "A feature: outputs by each of its values."),
+        Parameter("by", "A feature: outputs by each of its values.", example="region"),
     ),
 )

@@ -1,14 +1,13 @@
 """One thing through time: the row at a point, who gave each field its value, every version."""
 
+from collections.abc import Iterator
 from typing import Any
 
-from audit.errors import NotFound
 from audit.event.values import fields_to_json
-from audit.ledger import Ledger
 from audit.ledger.said import json_cell
-from audit.replay.fold import Row
-from audit.replay.history import Version
-from audit.replay.refs import Ref, parse_ref
+from audit.replay.one_thing import Thing, thing
+from audit.replay.points import time_of
+from audit.replay.refs import parse_ref
 from audit.web.answer import VALID_AT, Answer, Asked, Parameter, Screen, Table
 from audit.web.shown import when
 
@@ -16,7 +15,6 @@ VERSIONS = 100
 """Versions on one page."""
 MAX_SLIDER = 500
 """Versions that the slider reaches: the newest ones."""
-MAX_OFFSET = 100_000_000
 _COLUMNS = (
     *("log", "index", "recorded_time", "valid_time", "op", "actor", "reason", "transaction_id"),
     *("event_id", "source", "changed", "row", "flags"),
@@ -25,78 +23,67 @@ _COLUMNS = (
 
 def _answer(asked: Asked) -> Answer:
     ref = parse_ref(asked.needed("ref"))
-    ledger = asked.ledger
-    versions = ledger.history(ref)
     if asked.wants_table:
-        said = (one.to_dict() for one in versions)
+        said = (one.to_dict() for one in asked.ledger.history(ref))
         rows = ([json_cell(one.get(name)) for name in _COLUMNS] for one in said)
         return Answer(str(ref), {}, {}, table=Table(_COLUMNS, rows))
-    shown = [one for one in versions if asked.cut.holds((one.log, one.index))]
-    skip = asked.skipped(MAX_OFFSET)
-    newest = list(reversed(shown))[skip : skip + VERSIONS]
-    row, blamed = _row(ledger, ref, asked, versions)
-    data = {
+    valid_at = asked.text("valid_at")
+    valid_us = None if valid_at is None else time_of(valid_at, asked.ledger.now_us())
+    reader, before = asked.ledger.reader, asked.text("before")
+    found = thing(reader, ref, asked.cut, valid_us, VERSIONS, before)
+    data: dict[str, Any] = {
         "ref": str(ref),
-        "row": None if row is None else fields_to_json(row),
-        "blame": None if blamed is None else blamed.to_dict(),
-        "versions": [one.to_dict() for one in newest],
-        "versions_in_all": len(shown),
-        "later_versions": len(versions) - len(shown),
+        "versions_in_all": found.shown,
+        "later_versions": len(found.marks) - found.shown,
     }
+    older = None if found.older is None else asked.here(before=found.older)
+    if asked.wants_data:
+        data |= _data(found)
+        return Answer(str(ref), data, {}, next=older)
     view = {
         "the_ref": ref,
-        "cells": _cells(row, blamed),
-        "gone": None if blamed is None else blamed.gone,
-        "newest": newest,
-        "slider": _slider(asked, versions),
-        "place": _place(versions, shown),
-        "older": asked.here(skip=str(skip + VERSIONS)) if skip + VERSIONS < len(shown) else None,
+        "cells": _cells(found),
+        "gone": None if found.blame is None else found.blame.gone,
+        "newest": found.versions,
+        "slider": list(_slider(asked, found)),
+        "place": _place(found),
+        "older": older,
     }
     point = asked.text("as_of")
     command = ("audit", "blame" if ref.is_row else "history", str(ref))
-    return Answer(str(ref), data, view, command + (("--as-of", point) if point else ()))
+    words = command + (("--as-of", point) if point else ())
+    return Answer(str(ref), data, view, words, next=older)
 
 
-def _row(ledger: Ledger, ref: Ref, asked: Asked, versions: list[Version]) -> tuple[Row | None, Any]:
-    """The row at the cut, and who gave its fields their values; nothing of what is no row."""
-    if not ref.is_row:
-        return None, None
-    cut, valid_at = asked.cut, asked.text("valid_at")
-    try:
-        blamed = ledger.blame(ref, cut, valid_at)
-        if blamed.fields:
-            # Who is blamed for a field is told with its value: that is the row.
-            return {one.field: one.value for one in blamed.fields}, blamed
-        return ledger.replay_row(ref, cut, valid_at), blamed
-    except NotFound:
-        if not versions:
-            raise
-        return None, None
+def _data(found: Thing) -> dict[str, Any]:
+    """What JSON has besides; `next` is what `before` takes for the versions that follow."""
+    return {
+        "row": None if found.row is None else fields_to_json(found.row),
+        "blame": None if found.blame is None else found.blame.to_dict(),
+        "versions": [one.to_dict() for one in found.versions],
+        "next": found.older,
+    }
 
 
-def _cells(row: Row | None, blamed: Any) -> list[tuple[str, Any, Any]]:
+def _cells(found: Thing) -> list[tuple[str, Any, Any]]:
     """(field, value, who said it) by field."""
-    if row is None:
+    if found.blame is None:
         return []
-    said = {} if blamed is None else {one.field: one.said for one in blamed.fields}
-    return [(name, row[name], said.get(name)) for name in sorted(row)]
+    return [(one.field, one.value, one.said) for one in found.blame.fields]
 
 
-def _slider(asked: Asked, versions: list[Version]) -> list[tuple[str, str]]:
+def _slider(asked: Asked, found: Thing) -> Iterator[tuple[str, str]]:
     """(address, when) of the newest versions, oldest first."""
-    newest = versions[-MAX_SLIDER:]
-    return [
-        (
-            asked.here(as_of=f"{one.log}/{one.index}", pin=None, skip=None),
-            f"{when(one.recorded_time_us)} {one.op}",
-        )
-        for one in newest
-    ]
+    # There is a parameter already, ref; the others are the same for all.
+    here = asked.here(as_of=None, pin=None, before=None) + "&as_of="
+    for mark in found.marks[-MAX_SLIDER:]:
+        log, index = mark.position
+        yield f"{here}{log}%2F{index}", f"{when(mark.recorded_time_us)} {mark.op}"
 
 
-def _place(versions: list[Version], shown: list[Version]) -> int:
+def _place(found: Thing) -> int:
     """Where on the slider the point is: 0 is before its first version."""
-    return max(0, len(shown) - max(0, len(versions) - MAX_SLIDER))
+    return max(0, found.shown - max(0, len(found.marks) - MAX_SLIDER))
 
 
 ENTITY = Screen(
@@ -105,9 +92,9 @@ ENTITY = Screen(
     about="One row or record: as it was, who gave each field its value, and all its versions.",
     answer=_answer,
     parameters=(
-        Parameter("ref", "The thing: user/5.", required=True),
+        Parameter("ref", "The thing.", required=True, example="user/5"),
         VALID_AT,
-        Parameter("skip", "Versions to leave out, newest first."),
+        Parameter("before", "The token of the page before: only versions before that one."),
     ),
     tabular=True,
 )

@@ -3,15 +3,16 @@
 from itertools import islice
 from typing import Any
 
-from audit.errors import AuditError, InvalidInput, NotFound
+from audit.errors import AuditError, InvalidInput
 from audit.event.row import Change
 from audit.event.times import format_time
 from audit.event.values import Value, fields_to_json
 from audit.ledger import Ledger
 from audit.ledger.said import kind, summary, what
 from audit.log.record import Record
+from audit.replay.fold import fold
 from audit.replay.points import Cut
-from audit.replay.refs import Ref
+from audit.replay.steps import Steps
 from audit.web.answer import Answer, Asked, Parameter, Screen
 from audit.web.query_text import term
 from audit.web.receipts import digest_of
@@ -106,19 +107,15 @@ def _changes(ledger: Ledger, record: Record) -> list[tuple[str, str, Value, Valu
 
 def _row_around(ledger: Ledger, record: Record) -> tuple[dict[str, Value], dict[str, Value]]:
     """The row before an entry and after it."""
+    place = f"{record.log}/{record.index}"
     assert record.event is not None
     assert record.event.entity_key is not None
-    ref = Ref(record.event.entity_type or "", record.event.entity_key)
-    after = ledger.replay_row(ref, f"{record.log}/{record.index}")
-    cut = ledger.cut(f"{record.log}/{record.index}")
-    sizes = {**cut.sizes, record.log: record.index}
-    before = None
-    if any(sizes.values()):
-        try:
-            before = ledger.replay_row(ref, cut._replace(sizes=sizes, position=None))
-        except NotFound:
-            before = None  # the first event of the first row of its dataset
-    return dict(before or {}), dict(after or {})
+    with ledger.reader.steady():
+        cut = ledger.cut(place)
+        steps = Steps(ledger.reader, record.event.entity_type or "", cut)
+        found = steps.of_key(record.event.entity_key)
+    earlier = [step for step in found if step.position != (record.log, record.index)]
+    return dict(fold(earlier).row or {}), dict(fold(found).row or {})
 
 
 _ABSENT = object()
@@ -172,6 +169,8 @@ EVENT = Screen(
     about="One entry: its event, what it changed, its context, hashes, signatures and receipt.",
     answer=_answer,
     parameters=(
-        Parameter("at", "Its position: LOG/INDEX, sha256:HEX, an event id, HEAD~3.", required=True),
+        Parameter(
+            "at", "Its position: LOG/INDEX, sha256:HEX, an event id, HEAD~3.", True, example="0/42"
+        ),
     ),
 )

@@ -19,7 +19,7 @@ from audit.web.shown import text
 DEFAULT_EVENTS = 50
 MAX_EVENTS = 1_000
 """Of one page."""
-COUNTED_EVENTS = 500
+COUNTED_EVENTS = 200
 """Facets count among so many of the newest that fit."""
 FACET_VALUES = 8
 MAX_NEW = 200
@@ -43,32 +43,36 @@ def _answer(asked: Asked) -> Answer:
     after = asked.text("after")
     begun = monotonic()
     page = asked.ledger.page(query, asked.cut, after=after, limit=limit, within_s=SEARCH_SECONDS)
-    # A search that takes long is not made once more to have more to count facets among.
-    more = page.next is not None and monotonic() - begun < COUNT_SECONDS
+    taken_s = monotonic() - begun
     if page.next is None and after is None:
         counted = Counted(len(page.records), 0)
     else:
         counted = asked.ledger.count(query, asked.cut, within_s=COUNT_SECONDS)
-    data = {
+    data: dict[str, Any] = {
         "query": query,
-        "events": [asked.ledger.event_json(one) for one in page.records],
         "next": page.next,
         "stopped": page.stopped,
         "count": max(counted.number, len(page.records)),
         "count_complete": counted.complete,
         "pin": asked.permalink,
     }
+    words = ("audit", "log", *((query,) if query else ()))
+    older = None if page.next is None else asked.here(after=page.next)
+    if asked.wants_data:
+        data["events"] = [asked.ledger.event_json(one) for one in page.records]
+        return Answer("Events", data, {}, words + _at(asked), next=older)
+    # A search that takes long is not made once more to have more to count facets among.
+    more = page.next is not None and taken_s < COUNT_SECONDS
     view = {
         "rows": [_shown(asked.ledger, one) for one in page.records],
-        "older": None if page.next is None else asked.here(after=page.next),
+        "older": older,
         "first": asked.text("after") is None,
         "facet_events": COUNTED_EVENTS,
         "facets": _facets(asked, query, page.records, more),
         "since": pin_text(asked.cut),
         "live": asked.text("after") is None and not asked.point,
     }
-    words = ("audit", "log", *((query,) if query else ()))
-    return Answer("Events", data, view, words + _at(asked))
+    return Answer("Events", data, view, words + _at(asked), next=older)
 
 
 def _at(asked: Asked) -> tuple[str, ...]:
@@ -165,10 +169,14 @@ EVENTS = Screen(
     about="Events that fit a query, newest first; CSV and Parquet have all of them, oldest first.",
     answer=_answer,
     parameters=(
-        Parameter("q", "A query as `audit log` takes it: actor:alice op:update entity:user."),
+        Parameter("q", "A query as `audit log` takes it.", example="actor:alice entity:user"),
         Parameter("after", "The token of the page before."),
-        Parameter("limit", "Events of a page: 1 to 1,000; 50 unless told."),
-        Parameter("since", "Sizes as in a pin: only what came after, at most 200, oldest first."),
+        Parameter("limit", "Events of a page; 50 unless told.", least=1, most=MAX_EVENTS),
+        Parameter(
+            "since",
+            "Sizes as in a pin: only what came after, at most 200, oldest first.",
+            example="0:1042",
+        ),
     ),
     menu="Events",
     tabular=True,

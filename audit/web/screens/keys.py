@@ -102,8 +102,8 @@ KEYS = Screen(
     about="The logs' and the producers' keys as lines of a policy, and the newest checkpoints.",
     answer=_answer,
     parameters=(
-        Parameter("log", "Number of the log whose older checkpoints are wanted."),
-        Parameter("below", "Only its checkpoints below this size."),
+        Parameter("log", "Number of the log whose older checkpoints are wanted.", most=MAX_SIZE),
+        Parameter("below", "Only its checkpoints below this size.", least=1, most=MAX_SIZE),
     ),
     menu="Keys",
 )

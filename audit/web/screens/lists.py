@@ -1,13 +1,13 @@
 """What was predicted, which runs there were, which models: newest first."""
 
 import json
-from itertools import islice
 from typing import Any
 
 from audit.ledger.cards import duration_text, status_text
 from audit.lineage.recorded.predictions import PRIMARY, Prediction, output_text, read_prediction
 from audit.replay.books import Books
 from audit.web.answer import Answer, Asked, Parameter, Screen, Table
+from audit.web.pinned import pin_text
 
 DEFAULT_ROWS = 50
 MAX_SKIP = 1_000_000
@@ -37,12 +37,13 @@ def _predictions(asked: Asked) -> Answer:
         "next": page.next,
         "stopped": page.stopped,
     }
-    view = {
+    view: dict[str, Any] = {
         "rows": [(one, output_text(one)) for one in found],
         "older": None if page.next is None else asked.here(after=page.next),
         "primary": PRIMARY,
     }
-    return Answer("Predictions", data, view, ("audit", "predictions", *_words(asked)))
+    command = ("audit", "predictions", *_words(asked))
+    return Answer("Predictions", data, view, command, next=view["older"])
 
 
 def _is_prediction(record: Any) -> bool:
@@ -73,21 +74,24 @@ def _cells(one: Prediction) -> list[Any]:
 
 def _runs(asked: Asked) -> Answer:
     skip = asked.skipped(MAX_SKIP)
-    everything = asked.ledger.runs(
+    found, count = asked.ledger.runs_page(
         asked.text("component"),
         asked.cut,
         since=asked.text("since"),
         until=asked.text("until"),
         status=asked.text("status"),
+        skip=skip,
+        limit=DEFAULT_ROWS,
     )
-    found = list(islice(everything, skip, skip + DEFAULT_ROWS))
-    data = {"runs": [one.to_json() for one in found], "count": len(everything)}
-    more = skip + DEFAULT_ROWS < len(everything)
+    older = None
+    if skip + DEFAULT_ROWS < count:
+        older = asked.here(skip=str(skip + DEFAULT_ROWS), as_of=None, pin=pin_text(asked.cut))
+    data = {"runs": [one.to_json() for one in found], "count": count, "older": older}
     view = {
         "rows": [(one, status_text(one), duration_text(one)) for one in found],
-        "older": asked.here(skip=str(skip + DEFAULT_ROWS)) if more else None,
+        "older": older,
     }
-    return Answer("Runs", data, view, ("audit", "runs"))
+    return Answer("Runs", data, view, ("audit", "runs"), next=older)
 
 
 def _models(asked: Asked) -> Answer:
@@ -105,7 +109,8 @@ def _models(asked: Asked) -> Answer:
         "stopped": page.stopped,
     }
     older = None if page.next is None else asked.here(after=page.next)
-    return Answer("Models", data, {"rows": found, "older": older}, ("audit", "log", _MODELS))
+    view = {"rows": found, "older": older}
+    return Answer("Models", data, view, ("audit", "log", _MODELS), next=older)
 
 
 PREDICTIONS = Screen(
@@ -113,7 +118,7 @@ PREDICTIONS = Screen(
     template="predictions.html",
     about="Predictions that a query fits, newest first; CSV and Parquet have all, oldest first.",
     answer=_predictions,
-    parameters=(Parameter("q", "A query: key:003 recorded:2026-01-05."), AFTER),
+    parameters=(Parameter("q", "A query.", example="key:003 recorded:2026-01-05"), AFTER),
     menu="Predictions",
     tabular=True,
 )
@@ -123,11 +128,11 @@ RUNS = Screen(
     about="Component and training runs, newest first, failed ones too.",
     answer=_runs,
     parameters=(
-        Parameter("component", "Only of this component."),
-        Parameter("since", "Started at or after this time."),
-        Parameter("until", "Started before this time."),
+        Parameter("component", "Only of this component.", example="cleaning"),
+        Parameter("since", "Started at or after this time.", example="-7d"),
+        Parameter("until", "Started before this time.", example="2026-01-31"),
         Parameter("status", "START, COMPLETE or FAIL.", choices=("START", "COMPLETE", "FAIL")),
-        Parameter("skip", "Runs to leave out."),
+        Parameter("skip", "Runs to leave out.", most=MAX_SKIP),
     ),
     menu="Runs",
 )

@@ -31,7 +31,8 @@ def _list(asked: Asked) -> Answer:
         "next": page.next,
     }
     more = None if page.next is None else asked.here(after=page.next)
-    return Answer("Quarantine", data, {"more": more}, ("audit", "quarantine", "list"))
+    command = ("audit", "quarantine", "list")
+    return Answer("Quarantine", data, {"more": more}, command, next=more)
 
 
 def _row(record: Record, retried: RetriedEntries) -> Sequence[Any]:
@@ -78,5 +79,5 @@ QUARANTINED = Screen(
     template="quarantined.html",
     about="One quarantined entry: why, where it came from, its bytes.",
     answer=_one,
-    parameters=(Parameter("at", "Its position: LOG/INDEX.", required=True),),
+    parameters=(Parameter("at", "Its position: LOG/INDEX.", required=True, example="0/42"),),
 )

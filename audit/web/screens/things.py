@@ -3,16 +3,24 @@
 from typing import Any
 
 from audit.errors import InvalidInput, NotFound
+from audit.event.types import MODEL_VERSION
 from audit.ledger import Ledger
 from audit.ledger.cards import card_of, pairs_of
 from audit.lineage.recorded.model_card import model_card
+from audit.lineage.recorded.runs import RUN_TYPES
 from audit.lineage.recorded.serving import serving_history
 from audit.log.record import Record
 from audit.replay.points import Cut
 from audit.replay.refs import parse_ref
 from audit.web.answer import Answer, Asked, Parameter, Screen
 
-REF = Parameter("ref", "The thing, as commands take it: prediction/ID, model/NAME@V.", True)
+REF = Parameter(
+    "ref",
+    "The thing, as commands take it: prediction/ID, model/NAME@V.",
+    True,
+    example="model/churn@3",
+)
+_TYPES = {"model": frozenset((MODEL_VERSION,)), "run": frozenset(RUN_TYPES)}
 _LINKED = ("prediction/", "run/", "model/", "dataset/")
 
 
@@ -67,7 +75,8 @@ def _record(ledger: Ledger, ref: str, cut: Cut) -> Record:
         return found
     if word == "model" and "@" not in key:
         return model_card(ledger.reader, key, cut).record
-    versions = ledger.history(parse_ref(ref), cut)
+    # Whoever writes records may put one of another type under the same key.
+    versions = [one for one in ledger.history(parse_ref(ref), cut) if one.op in _TYPES[word]]
     if not versions:
         raise NotFound(f"nothing of {ref[:200]} was recorded by this point")
     return ledger.entry(f"{versions[-1].log}/{versions[-1].index}")

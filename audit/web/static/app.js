@@ -1,129 +1,100 @@
-// Keys, and nothing that a page needs: every page works without this file.
+// What every page has: keys, copying, and what only paper needs. No page needs this file.
 "use strict";
 
 (() => {
-  const rows = () => [...document.querySelectorAll("table.rows tbody tr, ol.rows > li")];
+  const toast = document.getElementById("toast");
+  const keys = document.getElementById("keys");
+  const TOAST_MS = 4000;
   let at = -1;
 
+  function say(words) {
+    toast.textContent = words;
+    setTimeout(() => {
+      if (toast.textContent === words) toast.textContent = "";
+    }, TOAST_MS);
+  }
+
+  const rows = () => [...document.querySelectorAll("table.rows tbody tr, ol.rows > li")];
+
   function move(step) {
-    const all = rows();
+    const all = rows().filter((row) => row.checkVisibility());
     if (!all.length) return;
     at = Math.min(all.length - 1, Math.max(0, at + step));
     all.forEach((row, index) => row.classList.toggle("here", index === at));
     const link = all[at].querySelector("a");
-    (link || all[at]).focus({ preventScroll: true });
+    if (link) link.focus({ preventScroll: true });
+    else document.activeElement.blur();
     all[at].scrollIntoView({ block: "nearest" });
   }
 
   function open() {
-    const link = at >= 0 && rows()[at] && rows()[at].querySelector("a");
+    const link = document.querySelector(".here a");
     if (link) link.click();
+  }
+
+  function leave() {
+    document.querySelectorAll(".here").forEach((row) => row.classList.remove("here"));
+    document.activeElement.blur();
+    at = -1;
   }
 
   function pin() {
     const link = document.getElementById("permalink");
-    if (link) history.replaceState(null, "", link.href);
+    if (!link) return;
+    history.replaceState(null, "", link.href);
+    say("The address is a permalink now.");
   }
 
   const does = {
     "/": () => document.getElementById("find")?.focus(),
-    "?": () => document.getElementById("keys").showModal(),
+    "?": () => keys.showModal(),
     j: () => move(1),
     k: () => move(-1),
     y: pin,
+    Escape: leave,
   };
 
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || keys.open) return;
     const field = event.target.closest("input, textarea, select, [contenteditable]");
     if (field) {
       if (event.key === "Escape") field.blur();
       return;
     }
     if (event.key === "Enter" && event.target === document.body) return open();
-    const act = does[event.key];
+    const act = Object.hasOwn(does, event.key) && does[event.key];
     if (act) {
       event.preventDefault();
       act();
     }
   });
-})();
 
-// A verification that runs is watched; without this file the page is looked at again by its link.
-(() => {
-  const running = document.getElementById("running");
-  if (!running) return;
-  async function look() {
-    const answer = await fetch("/verify.json").catch(() => null);
-    const said = answer && answer.ok ? (await answer.json()).run : null;
-    if (said && said.state !== "running") return location.reload();
-    if (said) {
-      document.getElementById("done").textContent = said.done.toLocaleString("en");
-      if (said.of) {
-        document.getElementById("of").textContent = said.of.toLocaleString("en");
-        const bar = document.getElementById("progress");
-        bar.max = said.of;
-        bar.value = said.done;
-      }
+  const button = document.getElementById("show-keys");
+  button.hidden = false;
+  button.addEventListener("click", () => keys.showModal());
+  document.querySelector(".menu [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
+  // Only where the browser lets a page write to the clipboard: over https, or on this machine.
+  if (navigator.clipboard) {
+    for (const code of document.querySelectorAll(".command > code")) {
+      const copy = document.createElement("button");
+      copy.type = "button";
+      copy.className = "copy";
+      copy.textContent = "Copy";
+      copy.setAttribute("aria-label", `Copy: ${code.textContent.slice(0, 80)}`);
+      copy.addEventListener("click", () =>
+        navigator.clipboard.writeText(code.textContent).then(() => say("Copied."), () => say("Not copied.")));
+      code.after(copy);
     }
-    setTimeout(look, 1000);
   }
-  setTimeout(look, 500);
-})();
 
-// The live tail: new events on top of the table, as long as the box is ticked.
-(() => {
-  const table = document.getElementById("events");
-  const box = document.getElementById("live");
-  if (!table || !box) return;
-  box.hidden = false;
-  box.nextElementSibling.hidden = false;
-  const body = table.querySelector("tbody");
-  const MAX_ROWS = 1000;
-
-  function cell(tag, text) {
-    const made = document.createElement(tag);
-    made.textContent = text;
-    return made;
-  }
-  function add(one) {
-    const row = document.createElement("tr");
-    const place = document.createElement("th");
-    place.scope = "row";
-    const link = document.createElement("a");
-    link.href = `/event?at=${one.log}%2F${one.index}`;
-    link.textContent = `${one.log}/${one.index}`;
-    place.append(link);
-    const when = new Date(one.recorded_us / 1000).toISOString().slice(0, 19).replace("T", " ");
-    row.append(place, cell("td", when), cell("td", one.type));
-    row.append(cell("td", one.what), cell("td", one.actor), cell("td", one.says));
-    row.className = "added";
-    body.prepend(row);
-    while (body.rows.length > MAX_ROWS) body.rows[body.rows.length - 1].remove();
-  }
-  async function look() {
-    if (!box.checked) return;
-    const asked = new URLSearchParams({ q: table.dataset.query, since: table.dataset.since });
-    const answer = await fetch(`/events.json?${asked}`).catch(() => null);
-    if (answer && answer.ok) {
-      const said = await answer.json();
-      said.rows.forEach(add);
-      if (said.more) return location.reload();
-      table.dataset.since = said.since;
-    }
-    setTimeout(look, 2000);
-  }
-  box.addEventListener("change", look);
-})();
-
-// The slider of an entity's versions; its ends are links without this file.
-(() => {
-  const slider = document.getElementById("slider");
-  if (!slider) return;
-  const stops = document.querySelectorAll("#versions option");
-  slider.hidden = false;
-  slider.addEventListener("input", () => {
-    document.getElementById("slid").textContent = stops[slider.value - 1].label;
+  // Paper has no links: the permalink is spelled out, with the server that it leads to.
+  const cited = document.getElementById("cited-at");
+  if (cited) cited.textContent = document.getElementById("permalink").href;
+  let closed = [];
+  addEventListener("beforeprint", () => {
+    closed = [...document.querySelectorAll("main details:not([open])")];
+    closed.forEach((one) => (one.open = true));
   });
-  slider.addEventListener("change", () => location.assign(stops[slider.value - 1].dataset.href));
+  addEventListener("afterprint", () => closed.forEach((one) => (one.open = false)));
 })();

@@ -290,7 +290,8 @@ const Receipt = (() => {
       verdict.textContent = "does not hold";
     }
   }
-  form.hidden = false;
+  document.getElementById("receipt").value = document.getElementById("saved").textContent;
+  document.getElementById("own").hidden = false;
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     check();

@@ -18,8 +18,8 @@ from tests.consumers.processes import audit
 from tests.services.postgres import PostgresServer
 
 CLIENTS = 6
-REQUESTS = 400
-KILLS = {60: "relay", 130: "app", 200: "relay", 260: "app", 330: "relay"}
+REQUESTS = 250
+KILLS = {40: "relay", 80: "app", 120: "relay", 160: "app", 200: "relay"}
 """After so many answers."""
 
 

@@ -22,7 +22,7 @@ from tests.services.kafka import KafkaServer
 from tests.services.postgres import PostgresServer
 
 CLIENTS = 6
-REQUESTS = 250
+REQUESTS = 160
 PARTITIONS = 2
 
 

@@ -1,6 +1,6 @@
 """The keys that were touched between two cuts, from the read model: the difference of all rows."""
 
-from itertools import permutations
+from itertools import islice, permutations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import audit.replay.diff
+from audit.replay.columnar.fold import differ, folded, held
 from audit.replay.columnar.fold.among import pair
 from audit.replay.columnar.fold.fast import FastReplay
 from audit.replay.diff import compared, diff
@@ -67,6 +68,10 @@ def test_a_fast_difference_is_the_plain_one(
                 else SlowSource(ledger.store, "thing", step, False)
             )
             patch.setattr(audit.replay.diff, "FAST_DIFF_ENTRIES", 0)
+            patch.setattr(differ, "FIRST_ROWS", 1)
+            patch.setattr(differ, "GROWTH", step % 2 + 1)
+            patch.setattr(folded, "SOME_ROWS", step % 3)
+            patch.setattr(held, "MAX_ANSWERS", 100)
             path = FastPath(lambda: source, from_entries=0)
             path.replay().snapshots._min_events = min_events
             heads = [ledger.store.size(log) for log in range(logs)]
@@ -83,7 +88,11 @@ def test_a_fast_difference_is_the_plain_one(
                 found = compared(ledger.store, "thing", *two, valid, valid).differences
                 assert care or found is not None
                 if found is not None:
+                    same_changes(list(islice(found.changes(), 2)), right[:2])
+                    again = compared(ledger.store, "thing", *two, valid, valid).differences
+                    assert again is found
                     same_changes(list(found.changes()), right)
+                    same_changes(list(found.whole().changes()), right)
 
 
 def same_changes(mine: list[Any], right: list[Any]) -> None:

@@ -11,12 +11,22 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from audit.replay.columnar.fold.fast import MAX_CAREFUL, FastDataset, LogFold, careful_keys
+from audit.replay.columnar.fold.fast import MAX_CAREFUL, FastDataset, careful_keys
+from audit.replay.columnar.fold.folded import Folded, LogFold
 from audit.replay.columnar.fold.ranks import Ranks
 from audit.replay.columnar.fold.snapshots import Kept
+from audit.replay.columnar.fold.spans import Span, spans_of, told_after
 from audit.replay.columnar.fold.state import LogState, empty_state
-from audit.replay.columnar.fold.tail import Tail, spans_of, told_after
-from audit.replay.columnar.parts import NO_CODE, Cells, Codes, DatasetPart, KeyBook, Ordinals
+from audit.replay.columnar.fold.tail import Tail
+from audit.replay.columnar.parts import (
+    NO_CODE,
+    Cells,
+    Codes,
+    DatasetPart,
+    KeyBook,
+    Ordinals,
+    Times,
+)
 from audit.replay.columnar.scatter import FEW, Ints, distinct
 
 if TYPE_CHECKING:
@@ -47,20 +57,15 @@ def pair(
 ) -> tuple[FastDataset, FastDataset] | None:
     """The rows at two cuts of the keys that have events between them; None: all may differ.
 
+    Both are cuts that `fast` can answer.
     `explained`: a schema came between, so that what needs care may differ, too: all that could not
     be read at the one cut and can be at the other. None as well where all is to be folded plainly.
     """
     sizes_a, sizes_b = ({log: n for log, n in s.cut.sizes.items() if n} for s in (a, b))
     logs = tuple(sorted(sizes_a.keys() | sizes_b.keys()))
-    if not logs or a.naming.moved or not a.reader.complete:
+    if not logs:
         return None
-    spans = {}
-    for log in logs:
-        spans[log] = sorted((sizes_a.get(log, 0), sizes_b.get(log, 0)))
-        if fast.source.covered(log) < spans[log][1]:
-            return None
-    if any(fast.source.must_be_plain(s.entity_type, s.cut) for s in (a, b)):
-        return None
+    spans = {log: sorted((sizes_a.get(log, 0), sizes_b.get(log, 0))) for log in logs}
     of_logs = {}
     for log in logs:
         codes = _may_differ(fast, log, a.entity_type, (spans[log][0], spans[log][1]), explained)
@@ -104,6 +109,7 @@ class _Begin(NamedTuple):
     kept: Kept
     parts: Sequence[DatasetPart]
     book: KeyBook
+    wanted: Bools
 
 
 def _begin(
@@ -116,33 +122,41 @@ def _begin(
 ) -> _Begin:
     start, stop = span
     base = fast.snapshots.newest(log, entity_type, start).state
-    own = [only_events(p, wanted) for p in fast.source.parts(log, entity_type, base.size, stop)]
+    parts = fast.source.parts(log, entity_type, base.size, stop)
     if valid_at_us is not None:
         told = base.told
-        later = (p.valid_us[lo:hi] for p, lo, hi, _ in spans_of(own, base.size, stop) if lo < hi)
+        later = (_wanted_times(s, wanted) for s in spans_of(parts, base.size, stop))
         in_order = told.in_order and told.valid_to_us <= valid_at_us
-        if not in_order or any(int(valid_us.min()) < told.valid_to_us for valid_us in later):
+        if not in_order or any((valid_us < told.valid_to_us).any() for valid_us in later):
             # What came later may be valid before what the snapshot holds.
             base = empty_state(log)
-            own = [only_events(p, wanted) for p in fast.source.parts(log, entity_type, 0, stop)]
+            parts = fast.source.parts(log, entity_type, 0, stop)
     kept = Kept(_only_rows(base, wanted), False)
-    return _Begin(kept, own, fast.source.key_book(log, entity_type))
+    return _Begin(kept, parts, fast.source.key_book(log, entity_type), wanted)
+
+
+def _wanted_times(span: Span, wanted: Bools) -> Times:
+    """The valid times of the events of these keys, and of those that concern every key."""
+    keep = np.append(wanted, True)[span.part.key[span.lo : span.hi]]
+    times: Times = span.part.valid_us[span.lo : span.hi][keep]
+    return times
 
 
 def _dataset(
     steps: "Steps", begins: Mapping[int, _Begin], ranks: Ranks, valid_at_us: int | None
 ) -> FastDataset | None:
     folds = {}
-    for log, (kept, parts, book) in begins.items():
+    for log, (kept, parts, book, wanted) in begins.items():
         spans = spans_of(parts, kept.state.size, steps.cut.size(log))
-        tail = Tail(kept.state, kept.finder, spans, ranks.of[log], valid_at_us)
+        tail = Tail(kept.state, kept.finder, spans, ranks.of[log], valid_at_us, wanted)
         if tail.told.plain:
             return None
         folds[log] = LogFold(kept, tail, book)
     careful = careful_keys(folds, ranks)
     if sum(len(codes) for codes in careful.values()) > MAX_CAREFUL:
         return None
-    return FastDataset(steps, valid_at_us, folds, ranks, careful)
+    folded = Folded(steps, valid_at_us, folds, ranks, careful)
+    return FastDataset(steps, valid_at_us, folded)
 
 
 def _only_rows(state: LogState, wanted: Bools) -> LogState:

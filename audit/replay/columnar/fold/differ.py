@@ -7,27 +7,36 @@ cell that did not change once for both sides.
 import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from audit.replay.columnar.column import ABSENT as NO_CELL
-from audit.replay.columnar.column import Column, Piece, combine, nothing
-from audit.replay.columnar.fold.fast import ROWS_AT_ONCE, FastDataset
+from audit.replay.columnar.column import Column, Piece, combine
+from audit.replay.columnar.fold import among
+from audit.replay.columnar.fold.fast import ROWS_AT_ONCE, FastReplay
+from audit.replay.columnar.fold.folded import Folded
+from audit.replay.columnar.fold.held import Held, column_bytes
+from audit.replay.columnar.fold.ranks import Ranks
 from audit.replay.columnar.fold.sameness import different
+from audit.replay.columnar.parts import Codes
 from audit.replay.columnar.pool import Kind, Objects
 from audit.replay.columnar.scatter import Ints
 from audit.replay.row_change import RowChange
 from audit.replay.rows import ABSENT
+from audit.replay.steps import Steps
 
 Bools = npt.NDArray[np.bool_]
 
 FIRST_ROWS = 256
-"""Rows of the first block that becomes Python values; each next one is GROWTH times larger."""
+"""Rows of the first block that is compared, and becomes Python values: often only the first rows
+are looked at. Each next one is GROWTH times larger."""
 GROWTH = 8
+KEPT_BLOCKS = 3
+"""So many blocks are kept for whoever asks again. What follows them is one more, and is not."""
 
 
 class FieldPair(NamedTuple):
@@ -40,48 +49,105 @@ class FieldPair(NamedTuple):
 
 
 class Differences:
-    """The n rows that differ between two datasets, in byte order of their keys.
+    """How two datasets differ; only as many rows are compared as are looked at.
 
-    `keys`: n texts. `old_there`, `new_there`: bool[n], whether the row is there before and after.
+    It may be held, and asked by several threads: blocks are the same whoever compares them.
+    """
+
+    def __init__(self, old: Folded, new: Folded, ranks: Ranks) -> None:
+        """Nothing is compared yet. `ranks` are of all logs that either has rows from."""
+        self._old, self._new = old, new
+        self._at = _aligned(old.ranks(ranks), new.ranks(ranks))
+        count = len(self._at[0])
+        self._bounds = [0]
+        for number in range(KEPT_BLOCKS):
+            stop = self._bounds[-1] + FIRST_ROWS * GROWTH**number
+            self._bounds.append(min(stop, count))
+        self._bounds.append(count)
+        self._blocks: dict[int, Differing] = {}
+
+    def bytes_held(self) -> int:
+        """What it takes in memory, more or less."""
+        at = sum(side.nbytes for side in self._at)
+        folded = self._old.bytes_held() + self._new.bytes_held()
+        return at + folded + sum(block.nbytes for block in list(self._blocks.values()))
+
+    def whole(self) -> "Differing":
+        """All rows that differ."""
+        return self._compared(0, len(self._at[0]))
+
+    def _compared(self, start: int, stop: int) -> "Differing":
+        at_old, at_new = (side[start:stop] for side in self._at)
+        return Differing(self._old, self._new, at_old, at_new)
+
+    def changes(self) -> Iterator[RowChange]:
+        """The rows that differ one by one, in byte order of their keys."""
+        for number in range(len(self._bounds) - 1):
+            start, stop = self._bounds[number : number + 2]
+            if start == stop:
+                continue
+            block = self._blocks.get(number)
+            if block is None:
+                block = self._compared(start, stop)
+                if number < KEPT_BLOCKS:
+                    self._blocks[number] = block
+            yield from block.changes()
+
+
+class Differing:
+    """The n rows that differ of some rows of two datasets, in byte order of their keys.
+
+    `old_there`, `new_there`: bool[n], whether the row is there before and after.
     `fields`: those that any of the rows has, by name.
     """
 
-    def __init__(self, old: FastDataset, new: FastDataset) -> None:
-        """Compare all rows of both."""
-        keys, at_old, at_new = _aligned(old.keys(), new.keys())
+    def __init__(self, old: Folded, new: Folded, at_old: Ints, at_new: Ints) -> None:
+        """Compare the rows at these places, parallel; -1: it is not there. `Differences` does."""
+        left, right = _Side(old, at_old), _Side(new, at_new)
         differs = (at_old < 0) | (at_new < 0)
         both = np.flatnonzero(~differs)
-        own: dict[str, Bools] = {}
+        own: dict[str, tuple[Column, Column, Bools]] = {}
         for name in sorted({*old.columns, *new.columns}):
-            unlike = different(
-                _take(old.column(name), at_old[both]), _take(new.column(name), at_new[both])
-            )
-            own[name] = np.zeros(len(keys), np.bool_)
-            own[name][both] = unlike
-            differs |= own[name]
+            sides = left.column(name), right.column(name)
+            unlike = np.zeros(len(differs), np.bool_)
+            unlike[both] = different(*(_take(side, both) for side in sides))
+            own[name] = *sides, unlike
+            differs |= unlike
         rows = np.flatnonzero(differs)
-        at_old, at_new = at_old[rows], at_new[rows]
-        self.keys: Objects = keys[rows]
-        self.old_there: Bools = at_old >= 0
-        self.new_there: Bools = at_new >= 0
+        self.old_there: Bools = at_old[rows] >= 0
+        self.new_there: Bools = at_new[rows] >= 0
         one_sided = ~(self.old_there & self.new_there)
+        self._keys = _keys(old, at_old[rows], new, at_new[rows])
         self.fields: list[FieldPair] = []
-        for name, unlike in own.items():
-            left, right = _take(old.column(name), at_old), _take(new.column(name), at_new)
-            held = (left.state != NO_CELL) | (right.state != NO_CELL)
+        for name, (before, after, unlike) in own.items():
+            before, after = _take(before, rows), _take(after, rows)
+            held = (before.state != NO_CELL) | (after.state != NO_CELL)
             if held.any():
-                self.fields.append(FieldPair(name, left, right, unlike[rows] | one_sided & held))
+                self.fields.append(FieldPair(name, before, after, unlike[rows] | one_sided & held))
+
+    @property
+    def keys(self) -> Objects:
+        """The keys of the rows, n texts."""
+        made: Objects = self._keys.to_numpy(zero_copy_only=False)
+        return made
+
+    @cached_property
+    def nbytes(self) -> int:
+        """What it takes in memory, more or less."""
+        flags = sum(pair.differs.nbytes for pair in self.fields) + 2 * len(self)
+        sides = [side for pair in self.fields for side in (pair.old, pair.new)]
+        return flags + int(self._keys.nbytes) + column_bytes(sides)
 
     def __len__(self) -> int:
         """How many rows differ."""
-        return len(self.keys)
+        return len(self._keys)
 
     def changes(self) -> Iterator[RowChange]:
         """The rows one by one; they become Python values up to ROWS_AT_ONCE at a time, at first
-        fewer: often only the first ones are looked at.
+        fewer.
         """
         start, width = 0, FIRST_ROWS
-        while start < len(self.keys):
+        while start < len(self):
             with _no_collecting():
                 made = self._block(start, start + width)
             yield from made
@@ -89,7 +155,7 @@ class Differences:
 
     def unlike(self, named: Sequence[tuple[Bools, str]]) -> list[tuple[str, ...]]:
         """For each row the names whose flags, bool[n] each, are set there."""
-        out = np.empty(len(self.keys), np.object_)
+        out = np.empty(len(self), np.object_)
         for rows, which in _alike([flags for flags, _ in named], len(out)):
             same = tuple(named[number][1] for number in which)
             for row in rows.tolist():
@@ -97,7 +163,7 @@ class Differences:
         return out.tolist()
 
     def _block(self, start: int, stop: int) -> list[RowChange]:
-        keys = self.keys[start:stop].tolist()
+        keys = self._keys[start:stop].to_pylist()
         names = [pair.name for pair in self.fields]
         olds: list[Objects] = []
         news: list[Objects] = []
@@ -118,6 +184,50 @@ class Differences:
         return list(map(RowChange._make, zip(keys, *sides, fields, strict=True)))
 
 
+def differences(
+    fast: FastReplay,
+    held: Held[Differences],
+    a: Steps,
+    b: Steps,
+    valid_us: tuple[int | None, int | None],
+    explained: bool,
+) -> Differences | None:
+    """How the rows at two cuts, and two valid times, differ; None where it is to be found plainly.
+
+    `held`: those found before. `explained`: a schema came into some log between the cuts.
+    """
+    if not fast.can_answer(a, b):
+        return None
+    sizes = [tuple(sorted((log, n) for log, n in s.cut.sizes.items() if n)) for s in (a, b)]
+    name = a.entity_type, *sizes, valid_us, explained
+    found = held.get(name)
+    if found is None:
+        epoch = fast.source.epoch
+        found = _found(fast, a, b, valid_us, explained)
+        if found is not None:
+            held.put(name, found, epoch)
+    return found
+
+
+def _found(
+    fast: FastReplay,
+    a: Steps,
+    b: Steps,
+    valid_us: tuple[int | None, int | None],
+    explained: bool,
+) -> Differences | None:
+    two = among.pair(fast, a, b, valid_us[0], explained) if valid_us[0] == valid_us[1] else None
+    if two is None:
+        old = fast.dataset(a, valid_us[0])
+        new = None if old is None else fast.dataset(b, valid_us[1])
+        if old is None or new is None:
+            return None
+        two = old, new
+    logs = {log for s in (a, b) for log, size in s.cut.sizes.items() if size}
+    ranks = fast.ranks_of(a.entity_type, tuple(sorted(logs)))
+    return Differences(two[0].folded, two[1].folded, ranks)
+
+
 @contextmanager
 def _no_collecting() -> Iterator[None]:
     """A block of rows without the collector of cycles.
@@ -134,38 +244,53 @@ def _no_collecting() -> Iterator[None]:
             gc.enable()
 
 
-def _aligned(old: Objects, new: Objects) -> tuple[Objects, Ints, Ints]:
-    """All keys of both in byte order, and for each its place in the one and the other, or -1."""
-    known = pa.array(old, pa.large_string())
-    found = pc.index_in(pa.array(new, pa.large_string()), known).fill_null(-1)
-    place_of = found.to_numpy().astype(np.intp)
-    added = np.flatnonzero(place_of < 0)
-    # Texts sort by their characters as their UTF-8 bytes do.
-    before = np.searchsorted(old, new[added]) if len(added) else np.empty(0, np.intp)
-    count = len(old) + len(added)
-    added_at = before + np.arange(len(added))
-    is_old = np.ones(count, np.bool_)
-    is_old[added_at] = False
-    old_at = np.flatnonzero(is_old)
-    keys = np.empty(count, np.object_)
-    keys[old_at] = old
-    keys[added_at] = new[added]
-    at_old, at_new = np.full(count, -1, np.intp), np.full(count, -1, np.intp)
-    at_old[old_at] = np.arange(len(old))
-    stayed = np.flatnonzero(place_of >= 0)
-    at_new[old_at[place_of[stayed]]] = stayed
-    at_new[added_at] = added
-    return keys, at_old, at_new
+def _aligned(old: Codes, new: Codes) -> tuple[Ints, Ints]:
+    """For each key of either, by rank, its row in the one and the other, or -1.
+
+    `old` and `new`: the ranks of their rows.
+    """
+    count = max(int(old.max(initial=-1)), int(new.max(initial=-1))) + 1
+    rows = np.full((2, count), -1, np.intp)
+    for side, ranks in zip(rows, (old, new), strict=True):
+        side[ranks] = np.arange(len(ranks))
+    there = np.flatnonzero((rows >= 0).any(axis=0))
+    return rows[0, there], rows[1, there]
 
 
-def _take(column: Column, at: Ints) -> Column:
-    """The cells of these rows; -1: there is none."""
-    if not len(column.state) or not len(at):
-        return nothing(len(at))
-    taken = column.take(np.maximum(at, 0))
-    taken.state[at < 0] = NO_CELL
-    # Of no kind where the rows that differ have no value, whatever the others have.
-    return combine(len(at), [Piece(None, taken)])
+def _keys(old: Folded, at_old: Ints, new: Folded, at_new: Ints) -> "pa.Array":
+    """The keys of the rows that are at these places, -1 for one that is not there."""
+    removed = at_new < 0
+    of_new = new.some(at_new[~removed]).keys()
+    of_old = old.some(at_old[removed]).keys()
+    place = np.empty(len(removed), np.intp)
+    place[~removed] = np.arange(len(of_new))
+    place[removed] = np.arange(len(of_new), len(removed))
+    return pa.concat_arrays([of_new, of_old]).take(pa.array(place))
+
+
+class _Side:
+    """The rows of one dataset at some places, with an empty one for -1."""
+
+    def __init__(self, folded: Folded, places: Ints) -> None:
+        self._there = np.flatnonzero(places >= 0)
+        self._count = len(places)
+        self._column = folded.columns_at(places[self._there])
+
+    def column(self, name: str) -> Column:
+        """The cells of a field."""
+        column = self._column(name)
+        if len(self._there) == self._count:
+            return column
+        return combine(self._count, [Piece(self._there, column)])
+
+
+def _take(column: Column, rows: Ints) -> Column:
+    """The cells of these rows."""
+    # Of no kind where these rows have no value, whatever the others have.
+    taken = combine(len(rows), [Piece(None, column.take(rows))])
+    if taken.pool is not None and len(taken.pool) > len(rows):
+        return taken.compact()
+    return taken
 
 
 def _objects(pair: FieldPair, start: int, stop: int) -> tuple[Objects, Objects]:

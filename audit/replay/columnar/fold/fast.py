@@ -6,31 +6,30 @@ fold as a whole: `fast_dataset` then gives None.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from audit.replay.columnar.column import (
-    ABSENT,
-    Column,
-    Piece,
-    column_of_values,
-    combine,
-    nothing,
-)
+from audit.replay.columnar.column import ABSENT, Column
 from audit.replay.columnar.fold.careful import careful_of
+from audit.replay.columnar.fold.fitting import fitting
+from audit.replay.columnar.fold.folded import Folded, LogFold
+from audit.replay.columnar.fold.held import Held
 from audit.replay.columnar.fold.ranks import Ranks, places_of
-from audit.replay.columnar.fold.rowkeys import key_texts_of, keys_of, texts
-from audit.replay.columnar.fold.snapshots import MIN_EVENTS, Hold, Kept, Snapshots
+from audit.replay.columnar.fold.rowkeys import key_texts_of, keys_of
+from audit.replay.columnar.fold.snapshots import MIN_EVENTS, Kept, Snapshots
 from audit.replay.columnar.fold.source import PartSource
+from audit.replay.columnar.fold.spans import Span, spans_of, told_after
 from audit.replay.columnar.fold.state import empty_state
-from audit.replay.columnar.fold.tail import Span, Tail, spans_of, told_after
-from audit.replay.columnar.parts import Codes, KeyBook
+from audit.replay.columnar.fold.tail import Tail
+from audit.replay.columnar.parts import Codes
 from audit.replay.columnar.pool import MAX_SMALL_BYTES, Objects
-from audit.replay.columnar.scatter import Ints, Moves, moves, ranked_below
+from audit.replay.columnar.scatter import Ints
 from audit.replay.columnar.threads import each
-from audit.replay.fold import Row, fold
+from audit.replay.conditions import Filters
+from audit.replay.fold import Row
+from audit.replay.masks import Mask
 from audit.replay.steps import Steps
 
 if TYPE_CHECKING:
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
 
 MAX_CAREFUL = 2_000
 """Keys folded plainly beside the fast ones. With more, the whole dataset is folded plainly."""
-WALK_PER_KEY = 50
-"""Keys are read one by one while that is fewer reads than this share of the events to walk."""
 ROWS_AT_ONCE = 16_384
 """Rows turned into Python values at once."""
 
@@ -53,17 +50,39 @@ class FastReplay:
         """Nothing is read yet. `min_events`: see `Snapshots`."""
         self.source = source
         self.snapshots = Snapshots(source, min_events)
+        self.held: Held[Folded] = Held(source)
         self._ranks: dict[str, Ranks] = {}
+
+    def can_answer(self, *cuts: Steps) -> bool:
+        """Whether cuts of one dataset are for it; then all below them is in the read model."""
+        sizes: dict[int, int] = {}
+        for steps in cuts:
+            if steps.naming.moved or not steps.reader.complete:
+                return False
+            for log, size in steps.cut.sizes.items():
+                sizes[log] = max(size, sizes.get(log, 0))
+        if any(self.source.covered(log) < size for log, size in sizes.items() if size):
+            return False
+        return not any(self.source.must_be_plain(s.entity_type, s.cut) for s in cuts)
 
     def dataset(self, steps: Steps, valid_at_us: int | None = None) -> "FastDataset | None":
         """The dataset at the cut of `steps`; None where it must be folded plainly."""
-        if steps.naming.moved or not steps.reader.complete:
+        if not self.can_answer(steps):
             return None
         sizes = {log: size for log, size in sorted(steps.cut.sizes.items()) if size}
-        if any(self.source.covered(log) < size for log, size in sizes.items()):
-            return None
-        if self.source.must_be_plain(steps.entity_type, steps.cut):
-            return None
+        name = steps.entity_type, tuple(sizes.items()), valid_at_us
+        # On the recorded axis a snapshot is near, and holding states is its business.
+        folded = None if valid_at_us is None else self.held.get(name)
+        if folded is None:
+            epoch = self.source.epoch
+            folded = self._folded(steps, sizes, valid_at_us)
+            if folded is not None and valid_at_us is not None:
+                self.held.put(name, folded, epoch)
+        return None if folded is None else FastDataset(steps, valid_at_us, folded)
+
+    def _folded(
+        self, steps: Steps, sizes: Mapping[int, int], valid_at_us: int | None
+    ) -> Folded | None:
         ranks = self.ranks_of(steps.entity_type, tuple(sizes))
         folds = {}
         for log, size in sizes.items():
@@ -74,7 +93,7 @@ class FastReplay:
         careful = careful_keys(folds, ranks)
         if sum(len(codes) for codes in careful.values()) > MAX_CAREFUL:
             return None
-        return FastDataset(steps, valid_at_us, folds, ranks, careful)
+        return Folded(steps, valid_at_us, folds, ranks, careful)
 
     def transactions(self, log: int, start: int, stop: int) -> dict[str, int] | None:
         """How many entries in [start, stop) of a log each transaction has there."""
@@ -92,7 +111,7 @@ class FastReplay:
 
     def _fold(
         self, entity_type: str, log: int, size: int, rank: Codes, valid_at_us: int | None
-    ) -> "LogFold | None":
+    ) -> LogFold | None:
         book = self.source.key_book(log, entity_type)
         recorded = valid_at_us is None
         kept, spans = self.snapshots.before(log, entity_type, size, rank, recorded)
@@ -130,15 +149,6 @@ def _may_begin_with(kept: Kept, spans: list[Span], valid_at_us: int) -> bool:
     return all(int(valid_us.min()) >= told.valid_to_us for valid_us in later)
 
 
-class LogFold(NamedTuple):
-    """What one log gives to a dataset. `hold`: takes its state at the cut, for later questions."""
-
-    kept: Kept
-    tail: Tail
-    book: KeyBook
-    hold: Hold | None = None
-
-
 def careful_keys(folds: Mapping[int, LogFold], ranks: Ranks) -> dict[int, list[int]]:
     """Log -> codes of the keys to fold plainly: careful in some log, or seen in several."""
     return careful_of({log: one.tail.told for log, one in folds.items()}, ranks)
@@ -149,119 +159,24 @@ class FastDataset:
     and `frame` and `arrow`. Columns are folded when they are first asked for.
     """
 
-    def __init__(
-        self,
-        steps: Steps,
-        valid_at_us: int | None,
-        folds: Mapping[int, LogFold],
-        ranks: Ranks,
-        careful: Mapping[int, list[int]],
-    ) -> None:
+    def __init__(self, steps: Steps, valid_at_us: int | None, folded: Folded) -> None:
         """Use `FastReplay.dataset`."""
         self.entity_type = steps.entity_type
         self.cut = steps.cut
         self.naming = steps.naming
         self.valid_at_us = valid_at_us
-        self.events = sum(one.tail.told.events for one in folds.values())
-        self.undecodable = 0
-        self._folds = list(folds.values())
-        self._ranks = [ranks.of[log] for log in folds]
-        fields = {name for one in self._folds for name in one.tail.told.fields}
-        self._care_keys: list[str] = []
-        self._care_rows: list[Row] = []
-        self._care_ranks: list[int] = []
-        self._fold_careful(steps, careful, folds, ranks, fields)
-        self.columns: tuple[str, ...] = tuple(sorted(fields))
+        self.events = folded.events
+        self.undecodable = folded.undecodable
+        self.columns = folded.columns
+        self.folded = folded
         self._made: dict[str, Column] = {}
-        self._own: list[dict[str, Column]] = [{} for _ in self._folds]
-        self._own_keys: list[Objects | pa.Array | None] = [None for _ in self._folds]
+        self._own: list[dict[str, Column]] = [{} for _ in folded.logs]
+        self._own_keys: list[Objects | pa.Array | None] = [None for _ in folded.logs]
         self._keys: Objects | None = None
-        self._arrange(careful)
-
-    def _fold_careful(
-        self,
-        steps: Steps,
-        careful: Mapping[int, list[int]],
-        folds: Mapping[int, LogFold],
-        ranks: Ranks,
-        fields: set[str],
-    ) -> None:
-        """Fold the keys that need care from the store, and look at what could not be read."""
-        rank_of: dict[str, int] = {}
-        for log, codes in careful.items():
-            book = folds[log].book
-            for key, code in zip(texts(book.keys, np.array(codes, np.int32)), codes, strict=True):
-                rank_of[key] = int(ranks.of[log][code])
-        one_by_one = len(rank_of) * WALK_PER_KEY < self.events
-        keys = sorted(rank_of, key=rank_of.__getitem__)
-        own = {} if one_by_one else steps.of_keys(keys)
-        for key in keys:
-            found = steps.of_key(key) if one_by_one else own[key]
-            for step in found:
-                if step.op is None or step.is_keyless:
-                    continue
-                if step.problem is not None:
-                    self.undecodable += 1
-                elif step.change is not None and step.change.after:
-                    fields.update(step.change.after)
-            row = fold(found, self.valid_at_us).row
-            if row is not None:
-                self._care_keys.append(key)
-                self._care_rows.append(row)
-                self._care_ranks.append(rank_of[key])
-        for log, one in folds.items():
-            for index in one.tail.told.unread:
-                step = steps.step(steps.record_at(log, index))
-                if step.problem is not None:
-                    self.undecodable += 1
-                elif step.change is not None and step.change.after:
-                    fields.update(step.change.after)
-
-    def _arrange(self, careful: Mapping[int, list[int]]) -> None:
-        """Where the rows of each log, and those folded plainly, stand among all rows."""
-        self._taken: list[Ints | None] = []
-        self._places: list[Ints | None] = []
-        self._care_places = np.empty(0, np.intp)
-        self._moves: Moves | None = None
-        if len(self._folds) == 1 and not any(careful.values()):
-            self._taken, self._places = [None], [None]
-            self._count = len(self._folds[0].tail.codes)
-            return
-        if len(self._folds) == 1 and len(self._folds[0].tail.codes):
-            (codes,) = careful.values()
-            self._arrange_one(np.array(codes, np.int32))
-            return
-        ranks = []
-        for one, rank, codes in zip(self._folds, self._ranks, careful.values(), strict=True):
-            held = one.tail.codes
-            left = np.flatnonzero(~np.isin(held, np.array(codes, np.int32)))
-            self._taken.append(None if len(left) == len(held) else left)
-            ranks.append(rank[held[left]])
-        ranks.append(np.array(self._care_ranks, np.int32))
-        # Runs that ascend already: a stable sort merges them.
-        order = np.argsort(np.concatenate(ranks), kind="stable")
-        place = np.empty(len(order), np.intp)
-        place[order] = np.arange(len(order))
-        bounds = np.cumsum([0, *(len(some) for some in ranks)])
-        pieces = [place[bounds[i] : bounds[i + 1]] for i in range(len(ranks))]
-        self._places = [*pieces[:-1]]
-        self._care_places = pieces[-1]
-        self._count = len(order)
-
-    def _arrange_one(self, careful: Codes) -> None:
-        """The same for one log: nearly all rows stay, so that only the others are looked for."""
-        held, rank = self._folds[0].tail.codes, self._ranks[0]
-        careful = careful[np.argsort(rank[careful])]
-        at = np.minimum(ranked_below(rank, held, rank[careful]), len(held) - 1)
-        gone = at[held[at] == careful]
-        before = ranked_below(rank, held, np.array(self._care_ranks, np.int32))
-        self._moves = moves(len(held), gone, before)
-        self._care_places = self._moves.new_at
-        self._count = len(self._moves.source)
 
     def __len__(self) -> int:
         """How many rows there are."""
-        return self._count
+        return len(self.folded)
 
     def show(self, columns: Iterable[str]) -> None:
         """Show these columns and no others."""
@@ -275,26 +190,20 @@ class FastDataset:
 
     def column(self, name: str) -> Column:
         """The cells of a field, in byte order of the keys; n of them."""
-        made = self._made.get(name)
-        if made is not None:
-            return made
-        if self._moves is not None:
-            own = self._column_of(0, name).take(self._moves.source)
-            pieces = [Piece(None, own), Piece(self._care_places, nothing(len(self._care_rows)))]
-        else:
-            pieces = []
-            for number, (taken, places) in enumerate(zip(self._taken, self._places, strict=True)):
-                column = self._column_of(number, name)
-                pieces.append(Piece(places, column if taken is None else column.take(taken)))
-        if len(self._care_rows):
-            cells = [row.get(name, _MISSING) for row in self._care_rows]
-            pieces.append(Piece(self._care_places, column_of_values(cells, _MISSING)))
-        made = self._made[name] = combine(self._count, pieces, self._moves is not None)
+        made = self._made.get(name) or self.folded.known_column(name)
+        if made is None:
+            logs = range(len(self.folded.logs))
+            own = [self._column_of(number, name) for number in logs]
+            made = self._made[name] = self.folded.joined(name, own)
         return made
+
+    def kept_column(self, name: str) -> Column:
+        """The same, kept as long as what was folded is; not to be changed."""
+        return self.folded.column(name)
 
     def _column_of(self, number: int, name: str) -> Column:
         """The cells of a field in one log; noted where the state of the log is to be held."""
-        one, own = self._folds[number], self._own[number]
+        one, own = self.folded.logs[number], self._own[number]
         column = own.get(name)
         if column is None:
             column = one.tail.column(name)
@@ -305,58 +214,60 @@ class FastDataset:
     def keys(self) -> Objects:
         """The keys as texts, in byte order; n of them. Not to be changed."""
         if self._keys is None:
-            made = [keys_of(one.kept, one.tail, one.book) for one in self._folds]
+            folded, at = self.folded, self.folded.arranged
+            made = [keys_of(one.kept, one.tail, one.book) for one in folded.logs]
             self._own_keys = [*made]
-            if self._moves is not None:
-                self._keys = made[0].take(self._moves.source)
-                self._keys[self._care_places] = self._care_keys
-            elif len(made) == 1 and self._places[0] is None:
+            if at.moves is not None:
+                self._keys = made[0].take(at.moves.source)
+                self._keys[at.plain_places] = folded.plain_keys
+            elif at.is_plain_log:
                 self._keys = made[0]
             else:
-                self._keys = np.empty(self._count, np.object_)
-                for keys, taken, places in zip(made, self._taken, self._places, strict=True):
+                self._keys = np.empty(at.count, np.object_)
+                for keys, taken, places in zip(made, at.taken, at.places, strict=True):
                     self._keys[places] = keys if taken is None else keys[taken]
-                self._keys[self._care_places] = self._care_keys
+                self._keys[at.plain_places] = folded.plain_keys
         return self._keys
 
     def rows(self) -> Iterator[tuple[str, Row]]:
         """(key, row) in byte order of the keys."""
-        return self.rows_between(0, self._count)
+        return self.rows_between(0, len(self))
 
     def rows_between(self, first: int, end: int) -> Iterator[tuple[str, Row]]:
         """The rows from the place `first`, counted from 0, to before `end`."""
-        end = min(end, self._count)
-        keys = self.keys()
+        return self.rows_at(np.arange(first, max(first, min(end, len(self)))))
+
+    def rows_at(self, places: Ints) -> Iterator[tuple[str, Row]]:
+        """The rows at these places, ascending."""
         names = self.columns
+        if self.folded.are_few(places):
+            some = self.folded.some(places)
+            yield from _rows(some.keys().to_pylist(), names, [some.column(one) for one in names])
+            return
         columns = [self.column(name) for name in names]
-        for start in range(first, end, ROWS_AT_ONCE):
-            stop = min(start + ROWS_AT_ONCE, end)
-            cells: list[list[Any]] = [
-                column.slice(start, stop).objects(None, _MISSING).tolist() for column in columns
-            ]
-            some = keys[start:stop].tolist()
-            for number, key in enumerate(some):
-                row = {}
-                for name, column in zip(names, cells, strict=True):
-                    value = column[number]
-                    if value is not _MISSING:
-                        row[name] = value
-                yield key, row
+        for start in range(0, len(places), ROWS_AT_ONCE):
+            at = places[start : start + ROWS_AT_ONCE]
+            own = [column.take(at) for column in columns]
+            yield from _rows(self.keys()[at].tolist(), names, own)
+
+    def fitting(self, filters: Filters) -> Mask:
+        """bool[n], the rows that one of the filters fits."""
+        return fitting(self, filters)
 
     def _given(self) -> list[tuple[str, Column]]:
         """The columns shown, for somebody who may change what can be written of them.
 
         Nothing of it stays here but what is held, and that can be written no longer.
         """
-        made = each(self.column, self.columns, self._count)
+        made = each(self.column, self.columns, len(self))
         columns = list(zip(self.columns, made, strict=True))
         self._made = {}
-        for one, own, keys in zip(self._folds, self._own, self._own_keys, strict=True):
+        for one, own, keys in zip(self.folded.logs, self._own, self._own_keys, strict=True):
             names = [name for name in one.tail.fields if name in one.tail.told.fields]
             if one.hold is not None and own.keys() >= set(names):
                 held = {name: own[name] for name in names}
                 one.hold(one.tail.told, one.tail.codes, held, keys)
-        self._own = [{} for _ in self._folds]
+        self._own = [{} for _ in self.folded.logs]
         return columns
 
     def frame(self, citation: Mapping[str, Any]) -> "pd.DataFrame":
@@ -374,10 +285,24 @@ class FastDataset:
 
     def _key_texts(self) -> "pa.Array | Objects":
         """The keys in byte order, without Python texts where they are all of one log."""
-        if self._moves is not None or len(self._folds) != 1 or self._places[0] is not None:
+        if not self.folded.arranged.is_plain_log:
             return self.keys()
-        (one,) = self._folds
+        (one,) = self.folded.logs
         made = key_texts_of(one.kept, one.tail, one.book)
         if self._own_keys[0] is None:
             self._own_keys[0] = made
         return made.cast(pa.string()) if made.nbytes <= MAX_SMALL_BYTES else self.keys()
+
+
+def _rows(
+    keys: list[str], names: tuple[str, ...], columns: list[Column]
+) -> Iterator[tuple[str, Row]]:
+    """Columns as (key, row), an absent cell left out."""
+    cells = [column.objects(None, _MISSING).tolist() for column in columns]
+    for number, key in enumerate(keys):
+        row = {}
+        for name, column in zip(names, cells, strict=True):
+            value = column[number]
+            if value is not _MISSING:
+                row[name] = value
+        yield key, row

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audit.replay.columnar.column import Column, Piece, column_of_cells, combine
-from audit.replay.columnar.fold.tail import Span
+from audit.replay.columnar.fold.spans import Span
 from audit.replay.columnar.parts import NO_CODE, Op
 from audit.replay.columnar.scatter import Ints
 

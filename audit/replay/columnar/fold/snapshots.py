@@ -21,8 +21,9 @@ from audit.replay.columnar.column import Column
 from audit.replay.columnar.fold.rowkeys import key_texts, texts
 from audit.replay.columnar.fold.snapshotfile import from_arrays, to_arrays
 from audit.replay.columnar.fold.source import PartSource
+from audit.replay.columnar.fold.spans import Span, spans_of
 from audit.replay.columnar.fold.state import Finder, LogState, Told, empty_state
-from audit.replay.columnar.fold.tail import Span, Tail, spans_of
+from audit.replay.columnar.fold.tail import Tail
 from audit.replay.columnar.parts import Codes
 from audit.replay.columnar.pool import OBJECT_BYTES, Objects
 

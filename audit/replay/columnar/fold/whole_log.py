@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 from audit.replay.columnar.fold.among import Bools, only_events
 from audit.replay.columnar.fold.careful import careful_of
 from audit.replay.columnar.fold.ranks import Ranks
+from audit.replay.columnar.fold.spans import Span, spans_of, told_after
 from audit.replay.columnar.fold.state import NOTHING_TOLD
-from audit.replay.columnar.fold.tail import Span, spans_of, told_after
 from audit.replay.columnar.parts import NO_CODE, Codes, DatasetPart, KeyBook
 
 if TYPE_CHECKING:

@@ -20,10 +20,11 @@ from audit.replay.columnar.parts import (
     Coded,
     DatasetPart,
     EventsPart,
+    Ordinals,
     Sort,
     Times,
 )
-from audit.replay.fold import DATA_PREFIX, OPS
+from audit.replay.fold import DATA_PREFIX
 from audit.replay.query import EARLIEST_US, LATEST_US, Query, Span
 
 Indexes = npt.NDArray[np.uint64]
@@ -37,12 +38,11 @@ _SORTS = {
     "control": Sort.CONTROL,
     "quarantined": Sort.QUARANTINED,
 }
-_DATA_TYPES = tuple(DATA_PREFIX + op for op in OPS)
 
 
 FIRST_STRETCH = 16_384
-"""Entries whose parts are asked for at first; each next stretch is STRETCH_GROWTH times longer."""
-STRETCH_GROWTH = 4
+"""Entries that are judged at first; each next stretch is STRETCH_GROWTH times longer."""
+STRETCH_GROWTH = 16
 MAX_STRETCH = 4_194_304
 
 
@@ -89,11 +89,7 @@ def found_in(
             low = max(start, stop - width)
         else:
             high = min(stop, start + width)
-        parts = _whole(columns, log, low, high)
-        if parts:
-            # Whole parts: to judge one of them costs the same for a few of its entries.
-            low = max(start, min(low, parts[0].start))
-            high = min(stop, max(high, parts[-1].stop))
+        parts = _parts(columns, log, low, high)
 
         @cache
         def datasets(entity_type: str, low: int = low, high: int = high) -> Sequence[DatasetPart]:
@@ -104,7 +100,7 @@ def found_in(
         width = min(width * STRETCH_GROWTH, MAX_STRETCH)
 
 
-def _whole(columns: Columns, log: int, start: int, stop: int) -> Sequence[EventsPart]:
+def _parts(columns: Columns, log: int, start: int, stop: int) -> Sequence[EventsPart]:
     try:
         return columns.events_parts(log, stop, start)
     except AuditError:
@@ -129,11 +125,10 @@ def matching(
             indexes = np.arange(piece.start, piece.stop, dtype=np.uint64)
             sure = np.zeros(len(indexes), np.bool_)
         else:
-            low = max(0, start - piece.start)
-            high = min(piece.stop, stop) - piece.start
-            may, all_sure = _judge(piece, query, datasets)
-            at = np.flatnonzero(may[low:high]) + low
-            indexes = at.astype(np.uint64) + np.uint64(piece.start)
+            asked = _between(piece, start, stop)
+            may, all_sure = _judge(asked, query, datasets)
+            at = np.flatnonzero(may)
+            indexes = at.astype(np.uint64) + np.uint64(asked.start)
             sure = all_sure[at]
         if len(indexes):
             yield Found(indexes[::-1], sure[::-1]) if newest_first else Found(indexes, sure)
@@ -166,6 +161,31 @@ def _pieces(
         yield part
         at = part.stop
     yield from _gap(at, stop)
+
+
+def _between(part: EventsPart, start: int, stop: int) -> EventsPart:
+    """The entries of a part in [start, stop), as views of its columns."""
+    start, stop = max(part.start, start), min(part.stop, stop)
+    if (start, stop) == (part.start, part.stop):
+        return part
+    own = slice(start - part.start, stop - part.start)
+    return part._replace(
+        start=start,
+        stop=stop,
+        recorded_us=part.recorded_us[own],
+        valid_us=part.valid_us[own],
+        sort=part.sort[own],
+        type=_coded_between(part.type, own),
+        entity_type=_coded_between(part.entity_type, own),
+        source=_coded_between(part.source, own),
+        actor=_coded_between(part.actor, own),
+        transaction_id=_coded_between(part.transaction_id, own),
+        reason=_coded_between(part.reason, own),
+    )
+
+
+def _coded_between(column: Coded, own: slice) -> Coded:
+    return Coded(column.codes[own], column.texts)
 
 
 def _gap(start: int, stop: int) -> Iterator[range]:
@@ -254,7 +274,11 @@ def _among(column: Coded, values: frozenset[str]) -> Bools:
     if len(wanted) == 1:
         only: Bools = column.codes == wanted[0]
         return only
-    return np.isin(column.codes, wanted)
+    # One place more: NO_CODE is -1, the last of them.
+    fits = np.zeros(len(column.texts) + 1, np.bool_)
+    fits[wanted] = True
+    found: Bools = fits[column.codes]
+    return found
 
 
 def _codes(texts: Sequence[bytes], value: str) -> Iterator[int]:
@@ -283,17 +307,29 @@ def _fields(part: EventsPart, values: frozenset[str], datasets: Datasets, query:
         for piece in _changes(datasets, entity_type):
             if piece.stop <= part.start or piece.start >= part.stop or piece.log != part.log:
                 continue
-            at = piece.offset.astype(np.int64) + (piece.start - part.start)
-            inside = (at >= 0) & (at < len(may))
-            hit = np.zeros(piece.events, np.bool_)
+            own = _range(piece.offset, part.start - piece.start, part.stop - piece.start)
+            at = piece.offset[own].astype(np.int64) + (piece.start - part.start)
+            may[at] = False
             for value in values:
                 cells = piece.fields.get(value)
                 if cells is not None:
-                    hit[cells.at] = True
-            doubtful = _doubtful(piece)
-            may[at[inside]] = (hit | doubtful)[inside]
-            sure[at[inside]] = (hit & ~doubtful)[inside]
+                    set_by = cells.at[_range(cells.at, own.start, own.stop)]
+                    hit = at[set_by.astype(np.int64) - own.start]
+                    may[hit] = sure[hit] = True
+            doubtful = _doubtful(piece, own)
+            if doubtful is not None:
+                may[at[doubtful]] = True
+                sure[at[doubtful]] = False
     return _Verdict(may, sure & may)
+
+
+def _range(rising: Ordinals, start: int, stop: int) -> slice:
+    """Where the numbers of [start, stop) stand among rising ones."""
+    most = np.iinfo(rising.dtype).max
+    # Bounds of another type would have all the numbers converted first.
+    bounds = np.clip((start, stop), 0, most).astype(rising.dtype)
+    first, last = np.searchsorted(rising, bounds)
+    return slice(int(first), int(last))
 
 
 def _changes(datasets: Datasets, entity_type: str) -> Sequence[DatasetPart]:
@@ -304,26 +340,32 @@ def _changes(datasets: Datasets, entity_type: str) -> Sequence[DatasetPart]:
 
 
 def _datasets_in(part: EventsPart, query: Query) -> list[str]:
-    """The datasets that a part has changes of, and that the query does not exclude."""
-    changes = _among(part.type, frozenset(_DATA_TYPES)) & (part.sort == Sort.EVENT)
-    codes = np.unique(part.entity_type.codes[changes])
-    wanted = query.wanted.get("entity")
+    """What a part has entries of, and the query does not exclude: datasets, and perhaps others."""
     texts = part.entity_type.texts
-    names = [texts[code].decode(errors="replace") for code in codes.tolist() if code >= 0]
+    seen = np.zeros(len(texts) + 1, np.bool_)
+    seen[part.entity_type.codes] = True
+    codes = np.flatnonzero(seen[:-1])
+    wanted = query.wanted.get("entity")
+    names = [texts[code].decode(errors="replace") for code in codes.tolist()]
     return [name for name in names if wanted is None or name in wanted]
 
 
-def _doubtful(piece: DatasetPart) -> Bools:
-    """Events whose fields the part may not know in full: unread ones, and those folded plainly."""
-    doubtful = piece.unread.copy()
-    ordinals = np.arange(piece.events)
+def _doubtful(piece: DatasetPart, own: slice) -> Bools | None:
+    """Which of these events have fields that the part may not know in full: unread ones, and those
+    folded plainly. None where it knows all of them.
+    """
+    unread = piece.unread[own]
+    if piece.plain_from is None and not len(piece.careful):
+        return unread if unread.any() else None
+    doubtful = unread.copy()
+    ordinals, key = np.arange(own.start, own.stop), piece.key[own]
     if piece.plain_from is not None:
         doubtful |= ordinals >= piece.plain_from
     if len(piece.careful):
         never = piece.events
-        codes = 1 + max(int(piece.careful.max()), int(piece.key.max(initial=-1)))
+        codes = 1 + max(int(piece.careful.max()), int(key.max(initial=-1)))
         first = np.full(codes, never, np.int64)
         np.minimum.at(first, piece.careful, piece.careful_from.astype(np.int64))
-        keyed = piece.key >= 0
-        doubtful[keyed] |= ordinals[keyed] >= first[piece.key[keyed]]
+        keyed = key >= 0
+        doubtful[keyed] |= ordinals[keyed] >= first[key[keyed]]
     return doubtful
