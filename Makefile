@@ -16,8 +16,10 @@ PYTEST_ARGS ?=
 # somebody always waits for a broker, a database or a process.
 JOBS ?= 3
 # Compiled modules are kept even where the environment says not to: else every process that a test
-# starts compiles half the library again.
-PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+# starts compiles half the library again. Schemathesis is used as a library: as a plugin it would
+# only be loaded by every one of them.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(JOBS) --dist loadfile \
+  -p no:schemathesis $(PYTEST_ARGS)
 
 .PHONY: demo test check bench clean distclean
 .DEFAULT_GOAL := test

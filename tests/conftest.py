@@ -79,10 +79,19 @@ def _takes_temporary_files(folder: Path) -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first, those of PURE last: at the very end a long one would keep a
-    single core busy."""
+    """Files with slow tests first, each beside one without: the first wait for brokers, databases
+    and processes, the others keep the cores busy. Those of PURE last: at the very end a long one
+    would keep a single core busy."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (item.path not in slow, item.path.parent.name in PURE))
+    places: dict[Path, tuple[bool, int]] = {}
+    counts = {True: 0, False: 0}
+    for item in items:
+        if item.path not in places:
+            is_slow = item.path in slow
+            pure = not is_slow and item.path.parent.name in PURE
+            places[item.path] = pure, counts[is_slow]
+            counts[is_slow] += not pure
+    items.sort(key=lambda item: (*places[item.path], item.path not in slow, item.path))
 
 
 def pytest_collection_finish() -> None:

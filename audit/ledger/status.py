@@ -10,7 +10,6 @@ from audit.log.entry import Kind
 from audit.log.intake import CONFLICT_REASON
 from audit.replay.known import datasets
 from audit.replay.points import Cut
-from audit.replay.query import sort_of
 from audit.replay.steps import trusted_record
 from audit.store.contract import LOG_OF_THE_LEDGER, Counts, LogInfo, Reader
 
@@ -144,20 +143,10 @@ def _log_status(
 def _counts(reader: Reader, log: int, size: int) -> tuple[Counts, int]:
     """How many entries of each sort are below a size, and how many are conflicts.
 
-    Where the log ends there, the store's index counts, and only what is quarantined is read.
+    The store's index counts, and only what is quarantined is read.
     """
-    counted = reader.counts(log)
-    if not reader.complete or counted.size == size:
-        quarantined = reader.special(log, size, int(Kind.QUARANTINED))
-        return counted, sum(_is_conflict(log, index, leaf) for index, leaf in quarantined)
-    sorts = dict.fromkeys(("event", "schema", "control", "quarantined"), 0)
-    conflicts = 0
-    for index, leaf in reader.special(log, size):
-        sorts[sort_of(trusted_record(log, index, leaf))] += 1
-        conflicts += _is_conflict(log, index, leaf)
-    special = sorts["schema"] + sorts["control"] + sorts["quarantined"]
-    counts = Counts(size, size - special, sorts["schema"], sorts["control"], sorts["quarantined"])
-    return counts, conflicts
+    quarantined = reader.special(log, size, int(Kind.QUARANTINED))
+    return reader.counts(log, size), sum(_is_conflict(log, *one) for one in quarantined)
 
 
 def _is_conflict(log: int, index: int, leaf: bytes) -> bool:

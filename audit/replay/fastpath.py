@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from audit.replay.columnar.fold.held import Held
     from audit.replay.columnar.fold.moments import Known
     from audit.replay.columnar.fold.source import PartSource
+    from audit.replay.columnar.fold.versions import RowVersions
     from audit.replay.steps import Steps
 
 FAST_FROM_ENTRIES = 4_000
@@ -124,6 +125,21 @@ class FastPath:
         except (AuditError, ImportError):
             return None
 
+    def versions(self, steps: "Steps", key: str) -> "RowVersions | None":
+        """All versions of a row; None: they are to be found plainly.
+
+        So they are until somebody has opened the read model: it is not worth waiting for that.
+        """
+        if self._replay is None or sum(steps.cut.sizes.values()) < self._from_entries:
+            return None
+        try:
+            from audit.replay.columnar.fold.versions import row_versions
+
+            with self._lock:
+                return row_versions(self.replay(), steps, key)
+        except (AuditError, ImportError):
+            return None
+
     def transactions(self, log: int, start: int, stop: int) -> dict[str, int] | None:
         """How many entries of [start, stop) each transaction has there; None: look for yourself."""
         if stop < self._from_entries:
@@ -142,6 +158,13 @@ _PATHS: "WeakKeyDictionary[Reader, ref[FastPath]]" = WeakKeyDictionary()
 def attach(reader: Reader, path: FastPath) -> None:
     """Let a read model answer for a reader, as long as the caller holds on to `path`."""
     _PATHS[reader] = ref(path)
+
+
+def open_fast_path(reader: Reader) -> None:
+    """Open the read model of a reader now, so that what would not wait for that has it, too."""
+    path = _path_of(reader)
+    if path is not None:
+        path.replay()
 
 
 def _path_of(reader: Reader) -> FastPath | None:
@@ -187,3 +210,9 @@ def fast_blamed(
     """Who gave each cell of a dataset its value, from the read model; None without one."""
     path = _path_of(steps.reader)
     return None if path is None else path.blamed(steps, valid_at_us, keys)
+
+
+def fast_versions(steps: "Steps", key: str) -> "RowVersions | None":
+    """All versions of a row, from the read model of its reader; None without one."""
+    path = _path_of(steps.reader)
+    return None if path is None else path.versions(steps, key)

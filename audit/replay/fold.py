@@ -307,24 +307,24 @@ def fold(steps: Sequence[Step], valid_at_us: int | None = None) -> State:
     return state
 
 
-def as_recorded(steps: Iterable[Step]) -> Iterator[Judged]:
+def as_recorded(steps: Iterable[Step], begin: State = NOTHING) -> Iterator[Judged]:
     """Every step of one key on the recorded axis, with the states as they were known right then.
 
     Unlike `moves`, an event that is superseded later appears with what it did at its time, and the
     step that supersedes it shows the row without it. So what is said of a step does not change when
     more is recorded. The `before` of a step that supersedes another may be the row with or without
-    that other one.
+    that other one. `begin`: the state that the first step meets; steps before it are not named.
     """
     kept: list[tuple[Step, State]] = []
     targets = Targets()
     gone: set[Position] = set()
     for step in steps:
-        known = kept[-1][1] if kept else NOTHING
+        known = kept[-1][1] if kept else begin
         target = targets.named_by(step)
         if target is not None and target.position not in gone:
             gone.add(target.position)
-            _take_out(kept, target)
-        state = kept[-1][1] if kept else NOTHING
+            _take_out(kept, target, begin)
+        state = kept[-1][1] if kept else begin
         flags = flags_of(state, step)
         drift = drift_of(state, step) and drift_of(known, step)
         if drift:
@@ -337,7 +337,7 @@ def as_recorded(steps: Iterable[Step]) -> Iterator[Judged]:
         yield Judged(step, known, after, flags, drift)
 
 
-def _take_out(kept: list[tuple[Step, State]], target: Step) -> None:
+def _take_out(kept: list[tuple[Step, State]], target: Step, begin: State) -> None:
     """Remove one step and fold again from its place: what came before it is not touched."""
     at = len(kept) - 1
     while kept[at][0].position != target.position:
@@ -345,5 +345,5 @@ def _take_out(kept: list[tuple[Step, State]], target: Step) -> None:
     later = [step for step, _ in kept[at + 1 :]]
     del kept[at:]
     for step in later:
-        state = advance(kept[-1][1] if kept else NOTHING, step)
+        state = advance(kept[-1][1] if kept else begin, step)
         kept.append((step, state))

@@ -15,6 +15,7 @@ from audit.replay.fold import (
     Judged,
     Position,
     Row,
+    State,
     Step,
     as_recorded,
     changed_fields,
@@ -120,9 +121,11 @@ def _row_history(reader: Reader, ref: Ref, cut: Cut) -> list[Version]:
     return versions
 
 
-def moves_of(found: Iterable[Step]) -> Iterator[Judged]:
-    """The steps of one key that are versions of its row, in recorded order."""
-    return (move for move in as_recorded(found) if move.step.op is not None and _concerns(move))
+def moves_of(found: Iterable[Step], begin: State = NOTHING) -> Iterator[Judged]:
+    """The steps of one key that are versions of its row, in recorded order, from a state on."""
+    return (
+        move for move in as_recorded(found, begin) if move.step.op is not None and _concerns(move)
+    )
 
 
 def _concerns(move: Judged) -> bool:

@@ -53,16 +53,18 @@ def _has_rows_in(reader: Reader, entity_type: str, log: int, origin: str, size: 
     start = 0
     if looked is not None and looked.size <= size and reader.complete:
         start = looked.size if _hash_at(reader, log, looked.size - 1) == looked.last else 0
+    found = size
     for index, leaf in reader.entity(log, entity_type, None, size, start):
         event = trusted_record(log, index, leaf).event
         if event is not None and event.type in DATA_TYPES:
-            return True
-    last = _hash_at(reader, log, size - 1)
+            found = index
+            break
+    last = _hash_at(reader, log, found - 1)
     if last is not None and reader.complete:
         if len(_LOOKED) >= MAX_LOOKED:
             _LOOKED.clear()
-        _LOOKED[place] = _Looked(size, last)
-    return False
+        _LOOKED[place] = _Looked(found, last)
+    return found < size
 
 
 def _hash_at(reader: Reader, log: int, index: int) -> bytes | None:

@@ -53,6 +53,11 @@ class Steps:
         names = self._names_of(steps)
         return [self._renamed(step, names) for step in steps]
 
+    def of_key_between(self, key: str, log: int, start: int, stop: int) -> list[Step]:
+        """The events of one key at the indexes from `start` to `stop`, as they were written."""
+        own = self.reader.entity(log, self.entity_type, key, min(stop, self.cut.size(log)), start)
+        return [self.step(record) for record in self._records(log, own, key)]
+
     def _of_row(self, log: int, key: str, size: int) -> list[Record]:
         """The entries of a key, and the few without one: these the same for all, read once."""
         own: Iterable[Located]

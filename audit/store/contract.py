@@ -188,8 +188,8 @@ class Reader(Protocol):
         """
         ...
 
-    def counts(self, log: int) -> Counts:
-        """How many entries of each sort."""
+    def counts(self, log: int, stop: int | None = None) -> Counts:
+        """How many entries of each sort there are below `stop`, from the index columns alone."""
         ...
 
     def newest_checkpoint(self, log: int) -> StoredCheckpoint | None:

@@ -261,15 +261,14 @@ class SqlReader(SqlTiles):
 
     def entity_types(self, log: int, stop: int | None = None) -> list[str]:
         """See `contract.Reader.entity_types`: a loose index scan, one seek a type."""
-        found: list[str] = []
-        last = ""
-        while True:
-            name = self._ask("next_type", log=log, entity_type=last)[0][0]
-            if name is None:
-                return found
-            last = name
-            if stop is None or self._ask("first_of_type", log=log, entity_type=name, stop=stop):
-                found.append(name)
+        names = sorted(name for (name,) in self._ask("types", log=log))
+        if stop is None:
+            return names
+        return [
+            name
+            for name in names
+            if self._ask("first_of_type", log=log, entity_type=name, stop=stop)
+        ]
 
     def special(
         self, log: int, stop: int | None = None, kind: int | None = None
@@ -282,7 +281,7 @@ class SqlReader(SqlTiles):
             return iter([Located(index, leaf) for index, _, leaf in found])
         return self._found("special_of_kind", log, stop, kind=kind)
 
-    def counts(self, log: int) -> Counts:
+    def counts(self, log: int, stop: int | None = None) -> Counts:
         """See `contract.Reader.counts`."""
         query = (
             select(_entries.kind, func.count())
@@ -290,9 +289,11 @@ class SqlReader(SqlTiles):
             .where(tables.SPECIAL)
             .group_by(_entries.kind)
         )
+        size = self.size(log) if stop is None else min(stop, self.size(log))
+        if stop is not None:
+            query = query.where(size > POSITION)
         by_kind = {kind: count for kind, count in self._rows(query)}
         schemas, control, quarantined = (by_kind.get(kind, 0) for kind in (0, 1, 2))
-        size = self.size(log)
         return Counts(size, size - schemas - control - quarantined, schemas, control, quarantined)
 
     def newest_checkpoint(self, log: int) -> StoredCheckpoint | None:

@@ -59,6 +59,16 @@ def _sizes(_: Database) -> Any:
     return select(log, newest)
 
 
+def _types(_: Database) -> Any:
+    """Every entity type of a log, in order: one seek for each."""
+    first = select(func.min(_entries.entity_type).label("name"))
+    types = first.where(_LOG, _entries.entity_type > "").cte("types", recursive=True)
+    onward = select(func.min(_entries.entity_type)).where(_LOG, _entries.entity_type > types.c.name)
+    more = select(onward.scalar_subquery()).where(types.c.name.is_not(None))
+    every = types.union_all(more)
+    return select(every.c.name).where(every.c.name.is_not(None))
+
+
 def _found(*where: Any) -> Select[Any]:
     """Indexes alone, below a stop, in order: from a covering index."""
     query = select(_entries.index).where(*where, bindparam("stop") > POSITION)
@@ -133,9 +143,7 @@ QUESTIONS: Mapping[str, Make] = {
     "first_special_of_kind": lambda database: _with_leaves(
         (_special(database, _entries.kind == bindparam("kind")), OWN)
     ),
-    "next_type": lambda _: select(func.min(_entries.entity_type)).where(
-        _LOG, _entries.entity_type > bindparam("entity_type")
-    ),
+    "types": _types,
     "first_of_type": lambda _: (
         select(_entries.index).where(*_OF_TYPE, bindparam("stop") > POSITION).limit(1)
     ),

@@ -8,13 +8,13 @@ are rows of the dataset `access`, and a ledger of looks is read with the same co
 """
 
 import time
+from collections.abc import Mapping
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from audit.errors import AuditError, Unavailable
 from audit.ledger.open import BUNDLE_SCHEME, store_file
-from audit.web.answer import Asked
 from audit.web.options import WebOptions
-from audit.web.pinned import pin_text
 from audit.web.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 ENTITY = "access"
 SOURCE = "audit.web"
+MAX_SAID_CHARS = 2_000
+"""Of one parameter of a look. The whole address is up to 32 kB, which might be more than a row
+takes: an event could be refused, and the look would leave no trace."""
 NOT_KEPT = "none"
 """What `--access` takes for: write no access events."""
 DEFAULT_NAME = "audit.access.db"
@@ -40,18 +43,16 @@ class Access:
         self._recorder = None if emitter is None else Recorder(emitter, ENTITY, time.monotonic)
         self._required = options.access_required
 
-    def note(self, who: str, path: str, asked: Asked) -> None:
-        """One look: who, at which page, with which parameters, at which sizes of the logs.
+    def record(self, who: str, path: str, parameters: Mapping[str, str], pin: str) -> None:
+        """One look: who, at which page, with which parameters, at which sizes of the logs (empty:
+        they do not matter, or there was no such point).
 
         Raises Unavailable for one that is refused.
         """
-        self.record(who, path, {**asked.parameters}, pin_text(asked.cut))
-
-    def record(self, who: str, path: str, parameters: dict[str, str], pin: str) -> None:
-        """The same, for what is no screen."""
         if self._recorder is None:
             return
-        said = {"path": path, "parameters": dict(parameters), "pin": pin, "who": who}
+        kept = {name: _bounded(value) for name, value in parameters.items()}
+        said = {"path": path, "parameters": kept, "pin": _bounded(pin), "who": who}
         if not self._recorder.record(who, said) and self._required:
             raise Unavailable("looks are recorded here, and this one cannot be; ask again later")
 
@@ -70,6 +71,14 @@ def _emitter(destination: str) -> "Emitter":
     except AuditError as error:
         hint = "--access names another place for access events, or says none"
         raise type(error)(f"{error}\n{hint}") from None
+
+
+def _bounded(text: str) -> str:
+    """A text, or its beginning and what tells it from all others."""
+    if len(text) <= MAX_SAID_CHARS:
+        return text
+    digest = sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
+    return f"{text[:MAX_SAID_CHARS]}… ({len(text):,} characters, sha256:{digest})"
 
 
 def destination_of(options: WebOptions) -> str | None:

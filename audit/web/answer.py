@@ -153,7 +153,8 @@ class Answer:
     `data`: plain values that JSON can hold: all of the answer. `view`: what else the template
     needs, such as drawings. `table`: the rows of CSV and Parquet, of screens that are `tabular`.
     `command`: what to type for the same answer, as words of a command line. `next`: the address of
-    the page that follows, where there is one.
+    the page that follows, where there is one. `permalink`: the address that gives the same answer
+    for ever, where that is not the one of the page at these sizes.
     """
 
     title: str
@@ -162,6 +163,7 @@ class Answer:
     command: tuple[str, ...] = ()
     table: Table | None = None
     next: str | None = None
+    permalink: str | None = None
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,8 @@ class Screen:
 
     `menu`: its name in the menu; None: it is reached from others. `tabular`: it has `.csv` and
     `.parquet` besides. `is_recorded`: looking at it is an access event; not of a page
-    that looks at itself every second.
+    that looks at itself every second. `is_at_point`: it says how things were at a point of the
+    past; not one that has points of its own, or is about no point.
     """
 
     path: str
@@ -181,6 +184,12 @@ class Screen:
     menu: str | None = None
     tabular: bool = False
     is_recorded: bool = True
+    is_at_point: bool = True
+
+    @property
+    def taken(self) -> tuple[Parameter, ...]:
+        """All parameters that its address may have."""
+        return (*self.parameters, AS_OF, PIN) if self.is_at_point else self.parameters
 
 
 def address(path: str, parameters: Mapping[str, str | None]) -> str:

@@ -25,7 +25,7 @@ from audit.web.manners import body_response
 from audit.web.options import WebOptions, address_of
 from audit.web.readers import Readers
 from audit.web.receipts import add_receipts
-from audit.web.render import TYPES, static_file
+from audit.web.render import TYPES, prepare, static_file
 from audit.web.screens import SCREENS
 from audit.web.verifying import Verifying, add_verifying
 
@@ -43,6 +43,7 @@ def application(options: WebOptions, when_fresh: Callable[[], object] = lambda: 
     options = options.checked()
     readers = Readers(options)
     access = Access(options)
+    prepare()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -60,6 +61,8 @@ def application(options: WebOptions, when_fresh: Callable[[], object] = lambda: 
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        # To an absolute address, made from what the request says of itself.
+        redirect_slashes=False,
     )
     doorkeeper = Doorkeeper(
         None if options.tokens is None else read_tokens(options.tokens),

@@ -27,8 +27,8 @@ PIECE_CHARS = 262_144
 each reader of a table holds a piece in memory for as long as he takes to read it."""
 ROWS_BETWEEN = 50
 """Rows that are written before it is looked how much there is."""
-FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
-"""What spreadsheets take for a formula (OWASP, CSV injection)."""
+FORMULA_SIGNS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+"""What spreadsheets take for a formula, some of them in its wide form (OWASP, CSV injection)."""
 
 
 def json_text(data: Any) -> bytes:

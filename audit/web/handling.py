@@ -18,23 +18,20 @@ from audit.ledger import Ledger
 from audit.replay.points import Cut
 from audit.web.access import Access
 from audit.web.answer import (
-    AS_OF,
     ENCODED,
     MAX_PARAMETER_CHARS,
-    PIN,
     Answer,
     Asked,
-    Parameter,
     Screen,
     address_of_form,
 )
 from audit.web.api.accept import prefers_json, wants_data
 from audit.web.api.problem import PROBLEM_TYPE, problem
 from audit.web.forms import CSV, HTML, JSON, MEDIA_TYPES, PARQUET, json_text
-from audit.web.guard.asgi import name_of_visitor
+from audit.web.guard.asgi import client_of, name_of_visitor
 from audit.web.manners import attachment, body_response, file_name, link_header
 from audit.web.options import WebOptions
-from audit.web.pinned import pinned
+from audit.web.pinned import pin_text, pinned
 from audit.web.readers import Readers
 from audit.web.render import page, plain_page
 from audit.web.streaming import TableResponse
@@ -97,9 +94,16 @@ class Handling:
         who = name_of_visitor(request.scope)
         with ExitStack() as held:
             wants_table = form in (CSV, PARQUET)
-            lent = self._readers.lent_for_stream if wants_table else self._readers.lent
-            ledger = held.enter_context(lent())
-            cut = _cut(ledger, parameters)
+            client = client_of(request.scope)
+            lent = self._readers.lent_for_stream(client) if wants_table else self._readers.lent()
+            ledger = held.enter_context(lent)
+            try:
+                cut = _cut(ledger, parameters)
+            except AuditError:
+                self._record(screen, form, request, parameters, None)
+                raise
+            # Before it is answered: that nothing is there, or what fits, is an answer, too.
+            self._record(screen, form, request, parameters, cut)
             policy = ledger.policy_file(self._options.policy)
             asked = Asked(
                 ledger,
@@ -112,8 +116,8 @@ class Handling:
                 wants_data=form == JSON,
             )
             answer = screen.answer(asked)
-            if screen.is_recorded:
-                self._access.note(who, address_of_form(screen, form), asked)
+            # Before the table, which takes the ledger along.
+            links = link_header(screen, form, asked, answer)
             if wants_table:
                 response = _table(answer, form, request, held)
             else:
@@ -124,9 +128,23 @@ class Handling:
                 )
                 pinned = asked.text("pin") is not None
                 response = body_response(request, body, MEDIA_TYPES.get(form, "text/html"), pinned)
-            if links := link_header(screen, form, asked, answer):
+            if links:
                 response.headers["link"] = links
             return response
+
+    def _record(
+        self,
+        screen: Screen,
+        form: str,
+        request: Request,
+        parameters: Mapping[str, str],
+        cut: Cut | None,
+    ) -> None:
+        """A look, as an access event. Raises Unavailable where it is refused."""
+        if screen.is_recorded:
+            pin = "" if cut is None else pin_text(cut)
+            path = address_of_form(screen, form)
+            self._access.record(name_of_visitor(request.scope), path, parameters, pin)
 
     def failed(self, request: Request, error: Exception) -> Response:
         """An error as a page or as data, whichever was asked for."""
@@ -157,7 +175,7 @@ class Handling:
         headers: Mapping[str, str] | None = None,
     ) -> Response:
         headers = RETRY if status == 503 else headers
-        if wants_data(request.url.path, request.headers.get("accept", "")):
+        if wants_data(request.scope["path"], request.headers.get("accept", "")):
             return Response(problem(status, words, kind), status, headers, PROBLEM_TYPE)
         body = plain_page("error.html", status=status, words=words, menu=self._menu)
         return Response(body, status, headers, "text/html")
@@ -201,7 +219,7 @@ def _status(error: Exception) -> int | None:
 
 def _parameters(request: Request, screen: Screen) -> Mapping[str, str]:
     """The address's parameters. Raises InvalidInput for one that the screen does not take."""
-    known = {parameter.name: parameter for parameter in _taken(screen)}
+    known = {parameter.name: parameter for parameter in screen.taken}
     found: dict[str, str] = {}
     for given, said in request.query_params.multi_items():
         name, value = _decoded(given, said)
@@ -228,10 +246,6 @@ def _decoded(name: str, value: str) -> tuple[str, str]:
         return name.removesuffix(ENCODED), unquote(value, errors="strict")
     except UnicodeDecodeError:
         raise InvalidInput(f"{name[:80]} is not percent-encoded UTF-8") from None
-
-
-def _taken(screen: Screen) -> tuple[Parameter, ...]:
-    return (*screen.parameters, AS_OF, PIN)
 
 
 def _cut(ledger: Ledger, parameters: Mapping[str, str]) -> Cut:

@@ -27,7 +27,7 @@ QUICK_PAGES = frozenset(
     )
 )
 """Pages that take some 10 ms on a ledger of any size."""
-LIVE_TAIL = "/events.json", b"since="
+LIVE_TAIL, SINCE = "/events.json", b"since="
 """What a page that shows new events asks every few seconds."""
 
 _TABLES = (".csv", ".parquet")
@@ -42,4 +42,5 @@ def lane_of(path: str, query: bytes) -> str | None:
         return TABLES
     if path.removesuffix(".json") in QUICK_PAGES:
         return QUICK
-    return QUICK if path == LIVE_TAIL[0] and LIVE_TAIL[1] in query else DEAR
+    is_tail = path == LIVE_TAIL and any(part.startswith(SINCE) for part in query.split(b"&"))
+    return QUICK if is_tail else DEAR

@@ -22,7 +22,7 @@ def add_login(app: FastAPI, doorkeeper: Doorkeeper) -> None:
         return Response(plain_page("login.html", wrong=False, menu=()), media_type="text/html")
 
     async def show(request: Request) -> Response:
-        fields = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=4)
+        fields = parse_qs((await request.body()).decode("utf-8", "replace"))
         name = doorkeeper.token_name(fields.get("token", [""])[0].strip())
         if name is None:
             body = plain_page("login.html", wrong=True, menu=())
@@ -32,7 +32,8 @@ def add_login(app: FastAPI, doorkeeper: Doorkeeper) -> None:
             COOKIE,
             doorkeeper.sessions.begin(name),
             max_age=SESSION_SECONDS,
-            secure=request.url.scheme == "https",
+            # What the browser sees: the proxy in front that speaks TLS speaks plain HTTP to us.
+            secure=request.headers.get("origin", "").startswith("https://"),
             httponly=True,
             samesite="strict",
         )

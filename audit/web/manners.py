@@ -52,7 +52,7 @@ def body_response(request: Request, body: bytes, media_type: str, pinned: bool) 
 def link_header(screen: Screen, form: str, asked: Asked, answer: Answer) -> str:
     """The permalink of an answer, and the page that follows it, in the same form (RFC 8288)."""
     here = address_of_form(screen, form)
-    targets = {"canonical": asked.permalink, "next": answer.next}
+    targets = {"canonical": answer.permalink or asked.permalink, "next": answer.next}
     links = [
         f'<{here}{target[len(screen.path) :]}>; rel="{relation}"'
         for relation, target in targets.items()

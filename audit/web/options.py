@@ -1,6 +1,6 @@
 """How the web view is set up: who may see it, from where, how much at once."""
 
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,8 +63,13 @@ def is_loopback(host: str) -> bool:
 
 
 def address_of(text: str) -> str:
-    """An IP address in its one spelling. Raises InvalidInput."""
+    """An IP address in its one spelling. Raises InvalidInput.
+
+    Who listens on :: sees IPv4 clients as ::ffff:10.0.0.1.
+    """
     try:
-        return ip_address(text.strip("[]")).compressed
+        found = ip_address(text.strip("[]"))
     except ValueError:
         raise InvalidInput(f"{text[:80]!r} is no IP address") from None
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return (mapped or found).compressed

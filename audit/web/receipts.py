@@ -41,12 +41,13 @@ def add_receipts(
     def receipt(request: Request) -> Response:
         try:
             at = request.query_params.get("at", "")
-            if not 0 < len(at) <= MAX_POSITION_CHARS or set(request.query_params) != {"at"}:
+            given = [name for name, _ in request.query_params.multi_items()]
+            if not 0 < len(at) <= MAX_POSITION_CHARS or given != ["at"]:
                 raise InvalidInput("the address has one parameter: at=LOG/INDEX")
+            access.record(name_of_visitor(request.scope), "/event/receipt", {"at": at}, "")
             with readers.lent() as ledger:
                 record = ledger.entry(at)
                 body = ledger.prove(f"{record.log}/{record.index}")
-            access.record(name_of_visitor(request.scope), "/event/receipt", {"at": at}, "")
         except AuditError as error:
             return failed(request, error)
         name = f"entry-{record.log}-{record.index}.tlog-proof"

@@ -14,7 +14,7 @@ from queue import Empty, Full, Queue
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from audit.errors import AuditError
+from audit.errors import AuditError, Unavailable
 
 if TYPE_CHECKING:
     from audit.capture.emitter import Emitter
@@ -93,6 +93,9 @@ class Recorder:
                     self._emitter.create(self._entity, str(uuid4()), look.row)
             except AuditError as error:
                 look.error = error
+            except Exception as error:  # else nothing would be recorded from here on
+                _log.exception("an access event is lost by a bug")
+                look.error = Unavailable(f"a bug in this server: {type(error).__name__}")
             finally:
                 self._stuck = False
                 look.over.set()

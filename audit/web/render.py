@@ -1,6 +1,6 @@
 """Pages from templates. All is escaped; nothing is marked safe but what this package draws."""
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any
@@ -53,13 +53,22 @@ def environment() -> Environment:
     return made
 
 
-@lru_cache(maxsize=64)
+def prepare() -> None:
+    """Compile the way in, and what it extends: else the first who comes waits for that."""
+    for name in ("base.html", "screen.html", "overview.html"):
+        environment().get_template(name)
+
+
+@cache
+def _static_files() -> dict[str, bytes]:
+    """By name: what comes from outside is never made into a path."""
+    found = files("audit.web").joinpath("static").iterdir()
+    return {one.name: one.read_bytes() for one in found if one.name.endswith(tuple(TYPES))}
+
+
 def static_file(name: str) -> bytes | None:
     """A file of static/; None where there is no such."""
-    if "/" in name or "\\" in name or not name.endswith(tuple(TYPES)):
-        return None
-    found = files("audit.web").joinpath("static", name)
-    return found.read_bytes() if found.is_file() else None
+    return _static_files().get(name)
 
 
 @lru_cache(maxsize=64)

@@ -2,7 +2,9 @@
 
 import ctypes
 import gc
+import logging
 import socket
+import time
 from collections.abc import Callable
 
 import uvicorn
@@ -10,9 +12,12 @@ import uvicorn
 from audit.errors import Unavailable
 from audit.web.app import application
 from audit.web.guard import Guard
-from audit.web.guard.connection import Connection
+from audit.web.guard.connection import of_server
+from audit.web.guard.seldom import Seldom
 from audit.web.options import WebOptions
 
+MAX_HEAD_BYTES = 65_536
+"""Of a request: its address and all headers."""
 KEEP_ALIVE_SECONDS = 15
 WAITING_CONNECTIONS = 128
 SHUTDOWN_SECONDS = 5
@@ -39,14 +44,23 @@ def run(options: WebOptions, ready: Callable[[str], object]) -> None:
     port = listening.getsockname()[1]
     host = f"[{options.host}]" if ":" in options.host else options.host
     ready(f"http://{host}:{port}")
-    uvicorn.Server(configured(app)).run(sockets=[listening])
+    config = configured(app)  # which sets up uvicorn's logging
+    for name in ("uvicorn.error", "audit.web"):
+        logging.getLogger(name).addFilter(Seldom(time.monotonic))
+    uvicorn.Server(config).run(sockets=[listening])
 
 
 def configured(app: Guard, log_level: str = "warning") -> uvicorn.Config:
     """How the server is set up, here and in tests."""
     return uvicorn.Config(
         app,
-        http=Connection,
+        http=of_server(app.is_proxy),
+        # Said, not chosen by what happens to be installed: uvloop, websockets.
+        loop="asyncio",
+        ws="none",
+        interface="asgi3",
+        lifespan="on",
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         log_level=log_level,
         server_header=False,
         # Who asks is our guard's business: uvicorn must not believe headers.

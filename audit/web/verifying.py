@@ -1,5 +1,6 @@
 """A verification that is started by a button and watched: one at a time, on a thread of its own."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from audit.web.options import WebOptions
 SEE_OTHER = 303
 MAX_FINDINGS = 1_000
 """Findings of one run that are kept to be shown; how many there are is always said."""
+
+_log = logging.getLogger("audit.web")
 
 
 class Verifying:
@@ -58,6 +61,9 @@ class Verifying:
             found: dict[str, Any] = {"state": "done", "report": _bounded(report)}
         except AuditError as error:
             found = {"state": "failed", "error": str(error)}
+        except Exception:  # else the page would say "running" for ever
+            _log.exception("the verification ended by a bug")
+            found = {"state": "failed", "error": "a bug in this server; its log has it"}
         found.update(started_by=who, seconds=round(time.monotonic() - begun, 3))
         with self._lock:
             self._state = found
@@ -79,8 +85,8 @@ def add_verifying(
     def start(request: Request) -> Response:
         who = name_of_visitor(request.scope)
         try:
-            if verifying.start(who):
-                access.record(who, "/verify/run", {}, "")
+            access.record(who, "/verify/run", {}, "")
+            verifying.start(who)
         except AuditError as error:
             return failed(request, error)
         return RedirectResponse("/verify", SEE_OTHER)

@@ -27,6 +27,7 @@ QUESTIONS: dict[str, tuple[Callable[[SqlStore], object], str]] = {
     "special": (lambda store: list(store.special(0, 99)), "entries_special"),
     "schemas": (lambda store: list(store.special(0, 99, 0)), "entries_special"),
     "counts": (lambda store: store.counts(0), "entries_special"),
+    "counts below": (lambda store: store.counts(0, 50), "entries_special"),
     "size_at": (lambda store: store.size_at(0, 5), "entries_recorded"),
     "leaves": (lambda store: list(store.leaves(0, 1, 3)), "primary key"),
     "leaf": (lambda store: store.leaf(0, 1), "primary key"),

@@ -118,3 +118,16 @@ def test_what_was_never_recorded(filled: LedgerInTest) -> None:
     early = filled.cut()._replace(sizes={0: 1})
     found = thing(filled.store, REFS[0], early, None, PAGE)
     assert (found.row, found.versions, found.shown) == (None, [], 0) and found.marks
+
+
+def test_a_truncate_of_one_key_that_was_not_there(ledger: LedgerInTest) -> None:
+    """No emitter writes one, but anybody can; it is no version of a row that it met none of."""
+    ledger.emit("create", "x", {"n": 1})
+    early = ledger.cut()
+    for key, op in (("y", "delete"), ("x", "delete")):
+        event = ledger.event(op, key)[0]
+        ledger.seal([event._replace(type="data.truncate")])
+    for name in ("x", "y"):
+        ref, every = Ref("user", name), history(ledger.store, Ref("user", name), ledger.cut())
+        found = thing(ledger.store, ref, early, None, PAGE)
+        assert [one.position for one in found.marks] == [(one.log, one.index) for one in every]

@@ -184,6 +184,8 @@ def test_limits_are_as_described(web: Web) -> None:
         given = {p.name: needed[p.name] for p in screen.parameters if p.name in needed}
         if screen.path == "/keys":
             given["log"] = "0"
+        elif screen.path == "/drift":
+            given["what"] = web.json("/predictions")["predictions"][0]["model"]
         for value in (one.least, one.most):
             web.get(f"{screen.path}.json", 200, **{**given, one.name: value})
         if one.name != "log":
@@ -228,7 +230,7 @@ TRACE = Trace(("a",), ("a",), {"a": NODE}, (EDGE,), True, ("x",), TOUCHED, (LOOP
         ("DataUse", use_to_json(USE)),
         ("GroupDrift", GroupDrift("g", ANSWERED, None, (None, ANSWERED), (COLUMN,)).to_json()),
         ("LogReport", LOG.to_json()),
-        ("Overview", {**STATE.to_json(), "pin": "/"}),
+        ("Overview", {**STATE.to_json(), "datasets_in_all": 1, "pin": "/"}),
         ("Skew", SKEW.to_json()),
         ("Trace", {"ref": "a", **TRACE.to_json(), "looked_through": LOOKED, "more": None}),
     ],

@@ -17,7 +17,7 @@ import audit
 from audit.web.answer import Table
 from audit.web.forms import PIECE_CHARS, ROWS_BETWEEN, csv_stream
 from audit.web.guard import connection
-from audit.web.readers import MAX_STREAMS
+from audit.web.readers import MAX_STREAMS_OF_ONE
 from tests.web.conftest import MakeWeb, Web
 
 WAIT_S = 30
@@ -143,7 +143,7 @@ def test_who_takes_nothing_gives_his_place_back(big: Web, monkeypatch: pytest.Mo
     """Tables that nobody reads end by themselves, and the next one is given out."""
     monkeypatch.setattr(connection, "TAKE_SECONDS", 0.2)
     with connected(big.port) as one, connected(big.port) as other:
-        assert MAX_STREAMS == 2
+        assert MAX_STREAMS_OF_ONE == 2
         for client in (one, other):
             client.sendall(ASKED)
             assert client.recv(12) == b"HTTP/1.1 200"

@@ -3,7 +3,10 @@
 import csv
 import io
 import json
+import re
+from html import unescape
 from pathlib import Path
+from urllib.parse import quote
 
 import pyarrow.parquet as pq
 import pytest
@@ -76,9 +79,12 @@ def test_a_row_through_time(web: Web) -> None:
     with Ledger(web.store) as ledger:
         versions = ledger.history(f"inquiry/{key}")
         assert said["versions"] == [one.to_dict() for one in reversed(versions)]
-        blamed = ledger.blame(audit.Ref("inquiry", key)) if hasattr(audit, "Ref") else None
-    if blamed is not None:
-        assert said["blame"] == blamed.to_dict()
+        expected = ledger.blame(f"inquiry/{key}").to_dict()
+    by_place = {(one["log"], one["index"]): one for one in said["blame"]["said"]}
+    assert list(by_place) == sorted({(o["log"], o["index"]) for o in expected["fields"]})
+    assert len(said["blame"]["said"]) == len(by_place) < len(expected["fields"])
+    fields = [{**one, **by_place[one["log"], one["index"]]} for one in said["blame"]["fields"]]
+    assert {"fields": fields, "gone": said["blame"]["gone"]} == expected
     first = versions[0]
     place = f"{first.log}/{first.index}"
     past = web.json("/entity", ref=f"inquiry/{key}", as_of=place)
@@ -118,11 +124,34 @@ def test_what_differs_between_two_points(web: Web) -> None:
     web.get("/diff", 404, what="nothing", a="0/1")
 
 
+def test_comparing_has_points_of_its_own(web: Web) -> None:
+    """No link carries a point to where it counts for nothing; permalinks pin both sides."""
+    past = web.get("/datasets", as_of="0/14").text
+    assert 'href="/diff"' in past and 'href="/verify"' in past
+    assert 'href="/events?as_of=0%2F14"' in past
+    for path in ("/diff", "/verify"):
+        web.get(path, 400, as_of="0/14")
+        web.get(path, 400, pin="0:4")
+    found = web.get("/diff.json", what="inquiry", a="-1d")
+    permalink = unescape(re.findall(r'<([^>]*)>; rel="canonical"', found.headers["link"])[0])
+    said = web.get(permalink).json
+    assert (said["a"], said["b"]) == (found.json["a"], found.json["b"])
+    assert f"a={quote(said['a'], safe='')}" in permalink
+    assert 'rel="canonical"' in web.get("/verify.json").headers["link"]
+
+
+def test_comparing_a_hostile_row_again(hostile: Web) -> None:
+    """The form asks for the very same row, though its key cannot be shown as it is."""
+    page = hostile.get("/diff", what=f"user/{HOSTILE_KEY}", a="0/0").text
+    name, value = re.findall(r'<input type="hidden" name="(what~?)" value="([^"]*)">', page)[0]
+    assert 'name="what" value' not in page and "\u202e" not in page
+    again = hostile.json("/diff", **{name: unescape(value)}, a="0/0")
+    assert again["what"] == f"user/{HOSTILE_KEY}" and again["rows"]
+    assert 'name="what" value="user"' in hostile.get("/diff", what="user", a="0/0").text
+
+
 def test_hostile_keys_are_reached_by_their_links(hostile: Web) -> None:
     """Slashes, quotes, line feeds, directions: the link of the dataset leads to the row."""
-    import re
-    from html import unescape
-
     page = hostile.get("/dataset", name="user").text
     link = unescape(re.findall(r'href="(/entity[^"]*)"', page)[0])
     # The value of a hidden field is the key itself, and shown to nobody.

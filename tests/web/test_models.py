@@ -3,12 +3,19 @@
 import csv
 import io
 import re
+from datetime import UTC, datetime
 from html import unescape
+from pathlib import Path
 
+import pytest
+
+import audit
+from audit.ledger import searching
 from audit.lineage.tracing.graph import Edge, Node, Trace
 from audit.web.drawn.graph import drawing, layout
 from tests.cli.conftest import run
-from tests.web.conftest import Web
+from tests.lineage.common_drift import MODEL, predict
+from tests.web.conftest import MakeWeb, Web
 
 
 def test_predictions_newest_first_and_all_as_csv(web: Web) -> None:
@@ -88,3 +95,23 @@ def test_drift_with_its_distributions(web: Web) -> None:
     assert '<svg class="bars"' in page
     web.get("/drift", 404, what="nothing")
     web.get("/drift", 400, what=name, side="odd")
+
+
+def test_a_larger_sample_is_a_link(
+    make_web: MakeWeb, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What a page draws at random it says, with the address that reads more."""
+    with audit.Emitter(f"sqlite:///{tmp_path / 'audit.db'}") as emit:
+        for n in range(30):
+            predict(emit, {"x": float(n)}, 0.5, datetime.now(UTC))
+    monkeypatch.setattr(searching, "FAST_FROM_ENTRIES", 0)
+    web = make_web(tmp_path)
+    small = web.json("/drift", what=MODEL, sample=2)
+    assert small["now"]["rows"] == 2
+    page = web.get("/drift", what=MODEL, sample=2).text
+    link = unescape(re.findall(r'href="([^"]*sample=20)"', page)[0])
+    assert link == small["larger_sample"]
+    larger = web.json("/drift", what=MODEL, sample=20)
+    assert larger["now"]["rows"] == 20 and web.get(link).status == 200
+    whole = web.json("/drift", what=MODEL, sample=200)
+    assert whole["now"]["rows"] == 30 and whole["larger_sample"] is None

@@ -2,14 +2,16 @@
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from audit import Emitter, Ledger
-from audit.errors import Unavailable
+from audit.errors import AuditError, Unavailable
 from audit.web import recorder
 from audit.web.recorder import Recorder
 from tests.web.conftest import MakeWeb
@@ -136,3 +138,50 @@ def test_the_end_does_not_wait_for_a_locked_ledger_of_looks(
     other.rollback()
     other.close()
     assert "1 event waits in" in caplog.records[-1].message
+
+
+def test_every_question_is_a_look(make_web: MakeWeb, demo_folder: Path, tmp_path: Path) -> None:
+    """That nothing is there is an answer, too; so are HEAD, and that nothing has changed."""
+    looks = f"sqlite:///{tmp_path / 'looks.db'}"
+    web = make_web(demo_folder, access=looks)
+    web.get("/entity", 404, ref="inquiry/nobody")
+    web.get("/keys", 404, as_of="no-such-event")
+    web.get("/event/receipt", 404, at="0/99999")
+    tag = web.get("/runs.json", pin="0:4").headers["etag"]
+    web.get("/runs.json", 304, pin="0:4", headers={"If-None-Match": tag})
+    web.get("/events.csv", method="HEAD")
+    expected = ["/entity", "/event/receipt", "/events.csv", "/keys", "/runs.json", "/runs.json"]
+    found: list[str] = []
+    until = time.monotonic() + 30
+    while len(found) < len(expected) and time.monotonic() < until:
+        time.sleep(0.05)
+        with suppress(AuditError), Ledger(looks) as ledger:
+            found = sorted(ledger.replay("access")["path"])
+    assert found == expected
+
+
+def test_a_verification_that_cannot_be_recorded_is_not_begun(
+    make_web: MakeWeb, demo_folder: Path, tmp_path: Path, hanging: threading.Event
+) -> None:
+    """Where that is wanted: pressing the button is a look at everything."""
+    looks = f"sqlite:///{tmp_path / 'looks.db'}"
+    web = make_web(demo_folder, access=looks, access_required=True)
+    web.get("/verify/run", 503, method="POST", body="")
+    assert "never run" in web.get("/verify.json").text
+
+
+def test_a_bug_in_the_emitter_ends_no_recording(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: Any
+) -> None:
+    """That look is not safe, and said not to be; the next one is."""
+    plain = Emitter.create
+
+    def create(self: Emitter, *given: Any, **options: Any) -> str:
+        monkeypatch.setattr(Emitter, "create", plain)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Emitter, "create", create)
+    written = Recorder(Emitter(f"sqlite:///{tmp_path / 'looks.db'}"), "access", time.monotonic)
+    assert [written.record("a", {"path": "/"}) for _ in range(2)] == [False, True]
+    written.close()
+    assert any("ZeroDivisionError" in record.message for record in caplog.records)

@@ -17,7 +17,7 @@ from audit.errors import StoreBusy
 from audit.web import WebOptions
 from audit.web.answer import Table
 from audit.web.forms import CSV, PARQUET, ROWS_AT_ONCE
-from audit.web.readers import MAX_LEDGERS, MAX_STREAMS, Readers
+from audit.web.readers import MAX_LEDGERS, MAX_STREAMS, MAX_STREAMS_OF_ONE, Readers
 from audit.web.streaming import TableResponse
 from tests.web.conftest import MakeWeb
 
@@ -64,14 +64,15 @@ def test_a_ledger_is_given_back_however_a_table_ends(form: str, pieces: int | No
 
 
 def test_slow_readers_of_tables_leave_ledgers_for_pages(make_web: MakeWeb, tmp_path: Path) -> None:
-    """MAX_STREAMS are given out; further ones are told to come back; pages answer all the time."""
+    """So many are given out; further ones are told to come back; pages answer all the time."""
     with audit.Emitter(f"sqlite:///{tmp_path / 'audit.db'}") as emit:
         for number in range(300):
             emit.create("note", number, {"text": "x" * 50_000})
     web = make_web(tmp_path, access="none")
     slow = []
-    for _ in range(MAX_STREAMS):
+    for number in range(MAX_STREAMS):
         client = socket.socket()
+        client.bind((f"127.0.0.{1 + number // MAX_STREAMS_OF_ONE}", 0))
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", web.port))
         client.sendall(b"GET /dataset.csv?name=note HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -96,10 +97,14 @@ def test_all_ledgers_are_lent_and_taken_back(tmp_path: Path) -> None:
     readers = Readers(WebOptions(f"sqlite:///{tmp_path / 'audit.db'}"))
     for _ in range(2):
         with ExitStack() as held:
-            for _ in range(MAX_STREAMS):
-                held.enter_context(readers.lent_for_stream())
-            with pytest.raises(StoreBusy):
-                held.enter_context(readers.lent_for_stream())
+            for _ in range(MAX_STREAMS_OF_ONE):
+                held.enter_context(readers.lent_for_stream("greedy"))
+            with pytest.raises(StoreBusy, match="you are given 2"):
+                held.enter_context(readers.lent_for_stream("greedy"))
+            for number in range(MAX_STREAMS - MAX_STREAMS_OF_ONE):
+                held.enter_context(readers.lent_for_stream(str(number)))
+            with pytest.raises(StoreBusy, match="3 tables"):
+                held.enter_context(readers.lent_for_stream("another"))
             for _ in range(MAX_LEDGERS - MAX_STREAMS):
                 assert held.enter_context(readers.lent()).datasets() == ["user"]
     readers.close()

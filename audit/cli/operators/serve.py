@@ -73,6 +73,7 @@ def serve(
     audit serve --host 0.0.0.0 --tokens tokens.txt --allow-host audit.example.org
     """
     try:
+        from audit.store import is_served, without_password
         from audit.web import WebOptions
         from audit.web.guard.who import new_token as make_token
         from audit.web.serving import run
@@ -98,4 +99,5 @@ def serve(
         access_required=access_required,
         requests_per_minute=requests_per_minute,
     )
-    run(options, lambda url: note(f"{url} shows {store}; Ctrl-C ends"))
+    shown = without_password(store) if is_served(store) else store
+    run(options, lambda url: note(f"{url} shows {shown}; Ctrl-C ends"))

@@ -35,7 +35,6 @@ from audit.replay.events import events
 from audit.replay.fold import Position
 from audit.replay.points import Cut
 from audit.replay.query import Query
-from audit.replay.trusted import trusted_record
 from audit.store.blobs import BlobStore
 from audit.store.contract import Reader
 
@@ -271,8 +270,7 @@ def _drawn(
 ) -> Observed:
     """What predictions drawn at random give; all of them, newest first, where they are few."""
     if len(places) <= most:
-        for log, index in reversed(places.at(range(len(places)))):
-            record = trusted_record(log, index, reader.leaf(log, index))
+        for record in places.newest_first(reader):
             take(window, record, _time_us(record))
         return window.observed()
     read = 0

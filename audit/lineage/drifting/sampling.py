@@ -6,6 +6,7 @@ at the cut: whoever has the log draws the same ones, and nobody knew before the 
 recorded which that would be.
 """
 
+import heapq
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
@@ -77,6 +78,20 @@ class Places:
             start, log, indexes = self._pieces[bisect_right(starts, number) - 1]
             found.append((log, int(indexes[number - start])))
         return found
+
+    def newest_first(self, reader: Reader) -> Iterator[Record]:
+        """All of them, by recorded time, then log."""
+        logs = sorted({log for _, log, _ in self._pieces})
+        streams = [self._backwards(reader, log) for log in logs]
+        return heapq.merge(*streams, key=lambda one: (one.recorded_time_us, one.log), reverse=True)
+
+    def _backwards(self, reader: Reader, log: int) -> Iterator[Record]:
+        for _, of, indexes in reversed(self._pieces):
+            stop = len(indexes) if of == log else 0
+            for end in range(stop, 0, -READ_AT_ONCE):
+                some = indexes[max(0, end - READ_AT_ONCE) : end].tolist()
+                for index, leaf in reversed(list(reader.leaves_at(log, some))):
+                    yield trusted_record(log, index, leaf)
 
 
 def places_in(columns: PredictionColumns, cut: Cut, since_us: int, until_us: int) -> Places | None:

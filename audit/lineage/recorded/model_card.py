@@ -131,10 +131,10 @@ def model_card(reader: Reader, reference: str, cut: Cut) -> ModelCard:
     NAME alone will do where it has one version. Raises NotFound, Ambiguous, InvalidInput.
     """
     asked = reference.removeprefix(f"{MODEL_ENTITY}/")
-    everything = records_of(reader, cut, MODEL_ENTITY, MODEL_TYPES)
-    name, version = _asked_version(reader, asked, everything)
+    name, version = _asked_version(reader, asked, cut)
     key = model_key(name, version)
-    found = [one for one in everything if _key(one) == key]
+    own = records_of(reader, cut, MODEL_ENTITY, MODEL_TYPES, key)
+    found = [one for one in own if _key(one) == key]
     if not found:
         raise NotFound(f"no model {key} is registered in {reader.address}")
     record, data = found[-1]
@@ -164,7 +164,7 @@ def model_card(reader: Reader, reference: str, cut: Cut) -> ModelCard:
         metrics={**({} if run is None else run.metrics), **fields(data, "metrics")},
         package=text(data, "package"),
         served=tuple(one for one in serving_history(reader, name, cut) if one.version == version),
-        warnings=_warnings(found, everything, run_id, run),
+        warnings=_warnings(reader, cut, found, run),
     )
 
 
@@ -175,14 +175,14 @@ def _key(found: Found) -> str | None:
     return key if event is not None and event.entity_key == key else None
 
 
-def _asked_version(reader: Reader, asked: str, everything: list[Found]) -> tuple[str, str]:
+def _asked_version(reader: Reader, asked: str, cut: Cut) -> tuple[str, str]:
     name, at, version = asked.rpartition("@")
     if at:
         return name, version
     model_key(asked, "0")
     known = [
         text(one.data, "version") or ""
-        for one in everything
+        for one in records_of(reader, cut, MODEL_ENTITY, MODEL_TYPES)
         if text(one.data, "name") == asked and _key(one) is not None
     ]
     versions = list(dict.fromkeys(reversed(known)))
@@ -237,11 +237,9 @@ def _json(given: str | None) -> Any:
         return given
 
 
-def _warnings(
-    found: list[Found], everything: list[Found], run_id: str | None, run: Run | None
-) -> tuple[str, ...]:
+def _warnings(reader: Reader, cut: Cut, found: list[Found], run: Run | None) -> tuple[str, ...]:
     data = found[-1].data
-    digest, package = text(data, "digest"), text(data, "package")
+    digest, package, run_id = (text(data, name) for name in ("digest", "package", "run_id"))
     said = []
     others = sorted({text(one.data, "digest") or "?" for one in found} - {digest})
     if others:
@@ -251,6 +249,7 @@ def _warnings(
     if run is not None and run.code_dirty:
         said.append("the code had changes that are not in the commit")
     if package is not None:
+        everything = records_of(reader, cut, MODEL_ENTITY, MODEL_TYPES)
         said.extend(_package_warnings(package, digest, _key(found[-1]), everything))
     return tuple(said)
 

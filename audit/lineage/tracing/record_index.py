@@ -40,13 +40,17 @@ from audit.tlog.merkle import tree_root
 MAX_RECORDS = 500_000
 """Records of runs, models and datasets that one trace may have to know, START events included."""
 MAX_HELD_BYTES = 256 * 1024 * 1024
-"""Records of all ledgers that are held in the process, by the length of their leaves."""
+"""Records of all ledgers that are held in the process, by the length of their leaves; what is kept
+of them takes up to three times that."""
 RUNS_READ = 2_000
 """Runs whose record is kept read."""
+RUNS_READ_BYTES = 16 * 1024 * 1024
+"""All of these together, by the length of their leaves; a run that was read takes some six times
+that."""
 LINES_KEPT = 4
 """Lists of all runs, each at another cut, that are kept."""
-MAX_UNKNOWN_SCHEMAS = 100
-"""Schemas that may come after the records which need them, as far as these are waited for."""
+FEW_SCHEMAS = 100
+"""Up to so many schemas that records wait for are looked up one by one."""
 
 _READ = {
     RUN_ENTITY: RUN_TYPES,
@@ -84,7 +88,9 @@ class RecordIndex:
         self._superseded: dict[Position, list[Position]] = {}
         self._schemas: dict[tuple[int, bytes], int] = {}
         self._waiting: dict[tuple[int, bytes], set[int]] = {}
-        self._read_runs: OrderedDict[Position, Run] = OrderedDict()
+        self._read_runs: OrderedDict[Position, tuple[int, Run]] = OrderedDict()
+        self._read_bytes = 0
+        self._half_way: set[Position] = set()
         self._lines: OrderedDict[object, list[Told]] = OrderedDict()
 
     def read(self, reader: Reader, cut: Cut) -> None:
@@ -92,11 +98,15 @@ class RecordIndex:
         with self._lock:
             if all(size <= self._sizes.get(log, 0) for log, size in cut.sizes.items()):
                 return
-            self._read(reader, cut)
+            try:
+                self._read(reader, cut)
+            finally:
+                for places in (*self._places.values(), *self._corrections.values()):
+                    places.sort()
 
     def _read(self, reader: Reader, cut: Cut) -> None:
-        # Gathered first: what fails half-way must not be there twice when it is tried again.
-        come = [key for key in self._waiting if reader.find_event(key[1].hex(), SCHEMA_SOURCE)]
+        # What fails half-way must not be there twice, nor be left out, when it is tried again.
+        come = self._come(reader, cut)
         found: list[Record] = []
         for log, schema in come:
             indexes = sorted(self._waiting[log, schema])
@@ -108,20 +118,40 @@ class RecordIndex:
                 self._gather(reader, log, start, size, found, gone)
         taken = [(record, self._since(reader, record)) for record in found]
         sizes = {log: max(size, self._sizes.get(log, 0)) for log, size in cut.sizes.items()}
-        bound = _bound(reader, {**self._sizes, **sizes}) if reader.complete else None
-        for key in come:
-            del self._waiting[key]
+        # A store that was exchanged meanwhile is not what was read before: nothing of it is kept.
+        is_same = reader.complete and _holds(reader, self.bound)
+        bound = _bound(reader, {**self._sizes, **sizes}) if is_same else None
         books = Books(reader, cut)
         for record, since in taken:
-            if since is not None:
+            place = record.log, record.index
+            if since is not None and place not in self._half_way:
                 self._take(books, record, since)
+                self._half_way.add(place)
+        self._half_way = {one for one in self._half_way if one[1] >= sizes.get(one[0], 0)}
+        for key in come:
+            del self._waiting[key]
         for correction, target in gone:
             self._superseded.setdefault(target, []).append(correction)
             self._corrections.setdefault(correction[0], []).append(correction[1])
         self._sizes.update(sizes)
-        for places in (*self._places.values(), *self._corrections.values()):
-            places.sort()
         self.bound = bound
+
+    def _come(self, reader: Reader, cut: Cut) -> list[tuple[int, bytes]]:
+        """The schemas that records wait for, and that came since."""
+        if len(self._waiting) <= FEW_SCHEMAS:
+            return [
+                (log, schema)
+                for log, schema in self._waiting
+                if any(there == log for there, _ in reader.find_event(schema.hex(), SCHEMA_SOURCE))
+            ]
+        come = set()
+        for log, size in cut.sizes.items():
+            start = self._sizes.get(log, 0)
+            for index, leaf in reader.special(log, size, int(Kind.EVENT)):
+                event = trusted_record(log, index, leaf).event if index >= start else None
+                if event is not None and event.source == SCHEMA_SOURCE:
+                    come.add((log, bytes.fromhex(event.event_id)))
+        return sorted(come & self._waiting.keys())
 
     def _gather(
         self,
@@ -133,6 +163,7 @@ class RecordIndex:
         gone: list[tuple[Position, Position]],
     ) -> None:
         """Gather the records of [start, stop) that are wanted, and those that take others out."""
+        known = self._records + sum(map(len, self._waiting.values()))
         for entity_type, types in _READ.items():
             for index, leaf in reader.entity(log, entity_type, None, stop, start):
                 record = trusted_record(log, index, leaf)
@@ -141,7 +172,7 @@ class RecordIndex:
                     gone.append(((log, index), target))
                 if _is_wanted(record, entity_type, types):
                     found.append(record)
-                if self._records + len(found) > MAX_RECORDS:
+                if known + len(found) > MAX_RECORDS:
                     raise LimitExceeded(
                         f"{reader.address} has more than {MAX_RECORDS:,} records of runs, "
                         "models and datasets; trace as of an earlier point"
@@ -161,17 +192,16 @@ class RecordIndex:
                 if log == record.log
             ]
             if not places:
-                if key in self._waiting or len(self._waiting) < MAX_UNKNOWN_SCHEMAS:
-                    self._waiting.setdefault(key, set()).add(record.index)
+                self._waiting.setdefault(key, set()).add(record.index)
                 return None
             self._schemas[key] = min(places)
         return max(record.index, self._schemas[key])
 
     def _take(self, books: Books, record: Record, since: int) -> None:
-        self._records += 1
-        self.bytes += len(record.leaf)
         if self._is_taken(books, record, since):
             self._places.setdefault(record.log, []).append(since)
+        self._records += 1
+        self.bytes += len(record.leaf)
 
     def _is_taken(self, books: Books, record: Record, since: int) -> bool:
         """Enter a record; False for one that cannot be read, or names nothing."""
@@ -229,18 +259,20 @@ class RecordIndex:
     def run(self, reader: Reader, cut: Cut, told: Told) -> Run:
         """The run that a record tells of."""
         with self._lock:
-            found = self._read_runs.pop(told.position, None)
-            if found is None:
+            held = self._read_runs.pop(told.position, None)
+            if held is None:
                 log, index = told.position
                 record = trusted_record(log, index, reader.leaf(log, index))
                 data = Books(reader, cut).decode(record)
                 if not isinstance(data, dict) or data.get("run_id") != told.run_id:
                     raise StoreCorrupt(f"entry {log}/{index} says something else than it did")
-                found = run_of(Found(record, data))
-            self._read_runs[told.position] = found
-            while len(self._read_runs) > RUNS_READ:
-                self._read_runs.popitem(last=False)
-            return found
+                held = len(record.leaf), run_of(Found(record, data))
+                self._read_bytes += held[0]
+            self._read_runs[told.position] = held
+            while len(self._read_runs) > RUNS_READ or self._read_bytes > RUNS_READ_BYTES:
+                _, (let_go, _) = self._read_runs.popitem(last=False)
+                self._read_bytes -= let_go
+            return held[1]
 
 
 def _is_wanted(record: Record, entity_type: str, types: frozenset[str]) -> bool:

@@ -219,10 +219,10 @@ class BundleReader:
             if record.entry.kind is not Kind.EVENT or _is_schema(record):
                 yield Located(record.index, record.leaf)
 
-    def counts(self, log: int) -> Counts:
+    def counts(self, log: int, stop: int | None = None) -> Counts:
         """See `contract.Reader.counts`; counts what is in the bundle, but `size` is the log's."""
         events = schemas = control = quarantined = 0
-        for entry in self._between(log, 0, None):
+        for entry in self._between(log, 0, stop):
             record = self._record(entry)
             if record.entry.kind is Kind.QUARANTINED:
                 quarantined += 1
@@ -232,7 +232,8 @@ class BundleReader:
                 schemas += 1
             else:
                 events += 1
-        return Counts(self.size(log), events, schemas, control, quarantined)
+        size = self.size(log) if stop is None else min(stop, self.size(log))
+        return Counts(size, events, schemas, control, quarantined)
 
     def newest_checkpoint(self, log: int) -> StoredCheckpoint | None:
         """See `contract.Reader.newest_checkpoint`: there is one for each log."""

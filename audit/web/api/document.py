@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from audit import __version__
-from audit.web.answer import AS_OF, PIN, Screen, address_of_form
+from audit.web.answer import Screen, address_of_form
 from audit.web.api.answers import ANSWERS, TAGS, TRUST
 from audit.web.api.parameters import described
 from audit.web.api.problem import PROBLEM_TYPE, Problem
@@ -76,12 +76,11 @@ def _operation(screen: Screen, form: str, shapes: Shapes) -> dict[str, Any]:
     }
     if form == JSON:
         good["headers"] = _HEADERS
-    parameters = (*screen.parameters, AS_OF, PIN)
     return {
         "operationId": f"get_{name}{form.replace('.', '_') if form != JSON else ''}",
         "summary": screen.about,
         "tags": [known.tag],
-        "parameters": [described(one) for one in parameters],
+        "parameters": [described(one) for one in screen.taken],
         "responses": {"200": good, **_refusals()},
     }
 

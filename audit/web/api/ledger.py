@@ -231,7 +231,8 @@ class Overview(TypedDict):
     """The state of each log."""
 
     ledger: Annotated[str, "Its address, without a password."]
-    datasets: list[str]
+    datasets: Annotated[list[str], "At most 100; /datasets has all."]
+    datasets_in_all: Count
     logs: list[LogState]
     warnings: list[Warned]
     source: list[Waiting]

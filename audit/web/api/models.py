@@ -166,6 +166,7 @@ class PredictionAnswer(TypedDict):
     ref: Ref
     card: PredictionCard
     entry: Place
+    left_out: Annotated[dict[str, Count], "How many older ones the card leaves out, by field."]
 
 
 # Runs and models
@@ -240,6 +241,7 @@ class RunAnswer(TypedDict):
     ref: Ref
     card: RunCard
     entry: Place
+    left_out: Annotated[dict[str, Count], "How many older ones the card leaves out, by field."]
 
 
 class ModelLine(Place):
@@ -326,4 +328,6 @@ class ModelAnswer(TypedDict):
     ref: Ref
     card: ModelCard
     entry: Place
-    serving: Annotated[list[Serving], "Oldest first."]
+    left_out: Annotated[dict[str, Count], "How many older ones the card leaves out, by field."]
+    serving: Annotated[list[Serving], "By stage, oldest first; the last 100."]
+    serving_in_all: Count

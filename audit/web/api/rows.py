@@ -64,9 +64,11 @@ class DatasetCitation(Citation):
 
 
 class Datasets(TypedDict):
-    """The datasets that have ever been recorded."""
+    """The datasets that have ever been recorded, in the order of their names."""
 
-    datasets: list[str]
+    datasets: Annotated[list[str], "At most 500."]
+    count: Annotated[Count, "How many there are in all."]
+    next: Token
 
 
 class DatasetPage(TypedDict):
@@ -99,8 +101,8 @@ class Said(TypedDict):
     transaction_id: str | None
 
 
-class BlamedField(Said):
-    """A field of a row, and the entry that gave it its value."""
+class BlamedField(Place):
+    """A field of a row, and where the entry is that gave it its value."""
 
     field: str
     value: Value
@@ -110,6 +112,7 @@ class Blame(TypedDict):
     """Who gave each field its value."""
 
     fields: list[BlamedField]
+    said: Annotated[list[Said], "The entries behind the fields, each once, by log and index."]
     gone: Annotated[Said | None, "The entry that took the row away."]
 
 

@@ -14,13 +14,14 @@ from audit.web.shown import text
 
 MAX_DRAWN = 150
 """Nodes of a drawing; with more, the table alone is easier to read."""
-BOX_WIDTH, BOX_HEIGHT = 200, 46
-GAP_X, GAP_Y = 48, 16
+BOX_WIDTH, BOX_HEIGHT = 172, 46
+GAP_X, GAP_Y = 34, 16
+"""Five layers, which most lineage has, are 1,000 pixels wide: they fit a small screen whole."""
 ARROW = 7
 SWEEPS = 4
-MAX_TITLE_CHARS = 25
+MAX_TITLE_CHARS = 21
 """Of a box. The end is kept, too: references of one kind begin alike."""
-TAIL_CHARS = 10
+TAIL_CHARS = 9
 
 
 class Placed(NamedTuple):

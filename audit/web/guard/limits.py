@@ -2,12 +2,27 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from ipaddress import IPv6Address, ip_address
 from threading import Lock
 
 MAX_CLIENTS = 10_000
 """Clients remembered. A forgotten one begins with a full bucket: memory wins over strictness."""
 BURST_SHARE = 0.25
 """Of a minute's requests, so many may come at once: a page asks for several things."""
+
+HOST_BITS = 64
+"""Of an IPv6 address; one subscriber has all of them (RFC 6177), and so as many addresses."""
+
+
+def neighbourhood(address: str) -> str:
+    """What counts as one client: an IPv4 address, or all IPv6 addresses of one subscriber."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    if not isinstance(found, IPv6Address):
+        return address
+    return f"{IPv6Address(int(found) >> HOST_BITS << HOST_BITS)}/{HOST_BITS}"
 
 
 class Rate:

@@ -25,6 +25,8 @@ TOKEN_BYTES = 32
 SESSION_SECONDS = 12 * 3600
 """After so long a browser has to show the token again."""
 MAX_SESSIONS = 10_000
+MAX_SESSIONS_OF_ONE = 50
+"""Of one name; who begins more ends his own oldest one, and not those of others."""
 COOKIE = "attestory_session"
 
 LOCAL = "local"
@@ -85,6 +87,9 @@ class Sessions:
         """The cookie of a new session."""
         cookie = secrets.token_urlsafe(TOKEN_BYTES)
         with self._lock:
+            own = [held for held, (whose, _) in self._open.items() if whose == name]
+            for oldest in own[: max(0, len(own) - MAX_SESSIONS_OF_ONE + 1)]:
+                del self._open[oldest]
             self._open[cookie] = (name, self._clock() + SESSION_SECONDS)
             while len(self._open) > MAX_SESSIONS:
                 self._open.popitem(last=False)
@@ -126,6 +131,10 @@ class Doorkeeper:
         """Whether a token opens the view."""
         return self._tokens is not None
 
+    def is_proxy(self, address: str) -> bool:
+        """Whether an address, in its one spelling, is the one that is believed who asks."""
+        return self._proxy is not None and address == self._proxy
+
     def token_name(self, token: str) -> str | None:
         """Whose token it is; None for none."""
         if self._tokens is None or not 0 < len(token) <= MAX_TOKEN_CHARS:
@@ -139,7 +148,7 @@ class Doorkeeper:
         self, address: str, headers: Mapping[str, str], cookie: str | None
     ) -> Visitor | None:
         """Who asks, from an address, with these headers (names in lower case); None: a stranger."""
-        if self._proxy is not None and address == self._proxy:
+        if self.is_proxy(address):
             said = headers.get(self._header, "")
             if _NAME.fullmatch(said):
                 return Visitor(said, f"proxy:{said}")

@@ -19,7 +19,7 @@ def _answer(asked: Asked) -> Answer:
     if what is None:
         view: dict[str, Any] = {"a": "", "b": "", "changes": [], "next": None}
         data: dict[str, Any] = {"what": None, "rows": [], "more": False}
-        return Answer("Compare", data, view, ("audit", "diff"))
+        return Answer("Compare", data, view, ("audit", "diff"), permalink=asked.here())
     a, b = asked.text("a") or "-1d", asked.text("b") or "HEAD"
     cuts = _cut(asked, a), _cut(asked, b)
     found = asked.ledger.diff(what, *cuts, asked.text("valid_at"))
@@ -36,17 +36,22 @@ def _answer(asked: Asked) -> Answer:
         "rows": rows,
         "more": more,
     }
-    onward = {"a": pin_text(cuts[0]), "b": pin_text(cuts[1]), "skip": str(skip + PAGE_ROWS)}
+    pins = {"a": data["a"], "b": data["b"]}
     view = {
         "given_a": a,
         "given_b": b,
         "is_row": is_ref(what),
         "changes": [(row, _ref(what, row["entity_key"])) for row in rows],
         "first": skip + 1,
-        "next": asked.here(**onward) if more else None,
+        "next": asked.here(**pins, skip=str(skip + PAGE_ROWS)) if more else None,
     }
     return Answer(
-        f"{what}: {a} to {b}", data, view, ("audit", "diff", what, f"{a}..{b}"), next=view["next"]
+        f"{what}: {a} to {b}",
+        data,
+        view,
+        ("audit", "diff", what, f"{a}..{b}"),
+        next=view["next"],
+        permalink=asked.here(**pins),
     )
 
 
@@ -86,4 +91,5 @@ COMPARE = Screen(
     ),
     menu="Compare",
     tabular=True,
+    is_at_point=False,
 )

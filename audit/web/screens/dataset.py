@@ -1,5 +1,6 @@
 """A dataset as it was: any point, either axis, some columns, rows that conditions fit."""
 
+from bisect import bisect_right
 from typing import Any
 
 from audit.event.values import fields_to_json
@@ -15,6 +16,8 @@ from audit.web.pinned import pin_text
 DEFAULT_ROWS = 100
 MAX_ROWS = 1_000
 """Rows of one page."""
+MAX_NAMES = 500
+"""Datasets of one page of their names."""
 MAX_SKIP = 1_000_000_000
 MAX_SHOWN_COLUMNS = 60
 """Columns of the page's table; JSON, CSV and Parquet have all."""
@@ -22,7 +25,13 @@ MAX_SHOWN_COLUMNS = 60
 
 def _list(asked: Asked) -> Answer:
     names = asked.ledger.datasets()
-    return Answer("Datasets", {"datasets": names}, {}, ("audit", "status"))
+    after = asked.text("after")
+    first = 0 if after is None else bisect_right(names, after)
+    shown = names[first : first + MAX_NAMES]
+    token = shown[-1] if first + MAX_NAMES < len(names) else None
+    data = {"datasets": shown, "count": len(names), "next": token}
+    older = None if token is None else asked.here(after=token)
+    return Answer("Datasets", data, {"first": first, "onward": older}, _STATUS, next=older)
 
 
 def _answer(asked: Asked) -> Answer:
@@ -77,6 +86,7 @@ def _page(asked: Asked, name: str, found: DatasetAnswer, shown: list[tuple[str, 
     return Answer(name, data, view, _command(asked, name), next=view["next"])
 
 
+_STATUS = ("audit", "status")
 _ABSENT = ("absent", None)
 
 
@@ -126,6 +136,7 @@ DATASETS = Screen(
     template="datasets.html",
     about="The names of the datasets.",
     answer=_list,
+    parameters=(Parameter("after", "The token of the page before: the names after this one."),),
     menu="Datasets",
 )
 DATASET = Screen(

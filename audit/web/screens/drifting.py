@@ -52,5 +52,12 @@ DRIFT = Screen(
         Parameter("baseline", "run/ID, model/NAME@V, dataset/NAME@V, a time or A..B."),
         Parameter("side", "inputs, outputs or both.", choices=SIDES),
         Parameter("by", "A feature: outputs by each of its values.", example="region"),
+        Parameter(
+            "sample",
+            f"Predictions of each window that are read, drawn at random; {DEFAULT_SAMPLE} unless "
+            "told.",
+            least=1,
+            most=MAX_SAMPLE,
+        ),
     ),
 )

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from audit.event.values import fields_to_json
+from audit.event.values import fields_to_json, to_json
 from audit.ledger.said import json_cell
+from audit.replay.blame import Blame
 from audit.replay.one_thing import Thing, thing
 from audit.replay.points import time_of
 from audit.replay.refs import parse_ref
@@ -59,9 +60,27 @@ def _data(found: Thing) -> dict[str, Any]:
     """What JSON has besides; `next` is what `before` takes for the versions that follow."""
     return {
         "row": None if found.row is None else fields_to_json(found.row),
-        "blame": None if found.blame is None else found.blame.to_dict(),
+        "blame": None if found.blame is None else _blame(found.blame),
         "versions": [one.to_dict() for one in found.versions],
         "next": found.older,
+    }
+
+
+def _blame(found: Blame) -> dict[str, Any]:
+    """As `Blame.to_dict`, but each entry once: of a wide row one gave thousands of fields."""
+    said = {one.said.position: one.said for one in found.fields}
+    return {
+        "fields": [
+            {
+                "field": one.field,
+                "value": to_json(one.value),
+                "log": one.said.log,
+                "index": one.said.index,
+            }
+            for one in found.fields
+        ],
+        "said": [said[place].to_dict() for place in sorted(said)],
+        "gone": None if found.gone is None else found.gone.to_dict(),
     }
 
 

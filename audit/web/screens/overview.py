@@ -11,11 +11,20 @@ from audit.web.answer import Answer, Asked, Screen
 RATE_SECONDS = 3600
 """Events of the last hour before the newest entry make the rate."""
 
+MAX_NAMES = 100
+"""Datasets that are named; the others are on a page of their own."""
+
 
 def _answer(asked: Asked) -> Answer:
     status = asked.ledger.status(asked.cut, "" if asked.is_on("source") else None)
     logs = [_log(asked.ledger, log) for log in status.logs]
-    data = {**status.to_json(), "logs": logs, "pin": asked.permalink}
+    data = {
+        **status.to_json(),
+        "datasets": list(status.datasets[:MAX_NAMES]),
+        "datasets_in_all": len(status.datasets),
+        "logs": logs,
+        "pin": asked.permalink,
+    }
     return Answer("Overview", data, {"health": _health(status.logs)}, ("audit", "status"))
 
 

@@ -3,16 +3,19 @@
 from typing import Any
 
 from audit.errors import InvalidInput, NotFound
-from audit.event.types import MODEL_VERSION
+from audit.event.types import MODEL_TRANSITION, MODEL_VERSION, REVIEW
 from audit.ledger import Ledger
-from audit.ledger.cards import card_of, pairs_of
-from audit.lineage.recorded.model_card import model_card
+from audit.ledger.cards import Card, card_of, pairs_of
+from audit.lineage.recorded.model_card import ModelCard, model_card
+from audit.lineage.recorded.prediction_card import PredictionCard
+from audit.lineage.recorded.run_card import RunCard
 from audit.lineage.recorded.runs import RUN_TYPES
 from audit.lineage.recorded.serving import serving_history
 from audit.log.record import Record
 from audit.replay.points import Cut
 from audit.replay.refs import parse_ref
 from audit.web.answer import Answer, Asked, Parameter, Screen
+from audit.web.query_text import term
 
 REF = Parameter(
     "ref",
@@ -20,6 +23,10 @@ REF = Parameter(
     True,
     example="model/churn@3",
 )
+MAX_REVIEWS = 100
+"""What was said about a thing: so much of it is on its page, the newest."""
+MAX_SERVED = 100
+"""Times that a model served: the last ones of each stage."""
 _TYPES = {"model": frozenset((MODEL_VERSION,)), "run": frozenset(RUN_TYPES)}
 _LINKED = ("prediction/", "run/", "model/", "dataset/")
 
@@ -32,8 +39,15 @@ def _model(asked: Asked) -> Answer:
     answer = _card(asked, "model")
     name = answer.data["card"]["name"]
     found = serving_history(asked.ledger.reader, name, asked.cut)
-    data = {**answer.data, "serving": [one.to_json() for one in found]}
-    view = {**answer.view, "served": found, "drift": asked.link("/drift", what=name)}
+    shown = found[-MAX_SERVED:]
+    data = {
+        **answer.data,
+        "serving": [one.to_json() for one in shown],
+        "serving_in_all": len(found),
+    }
+    view = {**answer.view, "served": shown, "drift": asked.link("/drift", what=name)}
+    query = f"{term('type', MODEL_TRANSITION)} {term('entity', 'model')} {term('key', name)}"
+    view["transitions"] = asked.link("/events", q=query)
     return Answer(answer.title, data, view, answer.command)
 
 
@@ -49,13 +63,16 @@ def _card(asked: Asked, word: str) -> Answer:
     card = card_of(asked.ledger, record, asked.cut)
     if card is None:
         raise NotFound(f"nothing is known of {ref[:200]} by this point")
+    card, left_out = _bounded(card)
     data = {
         "ref": ref,
         "card": card.to_json(),
         "entry": {"log": record.log, "index": record.index},
+        "left_out": left_out,
     }
     pairs = list(pairs_of(card))
     view: dict[str, Any] = {
+        "reviews": asked.link("/events", q=f"{term('type', REVIEW)} {term('key', ref)}"),
         "pairs": [(label, text, _ref_in(text)) for label, text in pairs],
         "trace": asked.link("/trace", ref=ref),
         "downstream": asked.link("/trace", ref=ref, downstream="1"),
@@ -63,6 +80,18 @@ def _card(asked: Asked, word: str) -> Answer:
         "drift": None,
     }
     return Answer(ref, data, view, ("audit", "show", ref))
+
+
+def _bounded(card: Card) -> tuple[Card, dict[str, int]]:
+    """A card with the newest of what it has very many of, and how many of each are left out."""
+    left_out: dict[str, int] = {}
+    if isinstance(card, PredictionCard | RunCard):
+        left_out["reviews"] = max(0, len(card.reviews) - MAX_REVIEWS)
+        card = card._replace(reviews=card.reviews[-MAX_REVIEWS:])
+    if isinstance(card, ModelCard):
+        left_out["served"] = max(0, len(card.served) - MAX_SERVED)
+        card = card._replace(served=card.served[-MAX_SERVED:])
+    return card, left_out
 
 
 def _record(ledger: Ledger, ref: str, cut: Cut) -> Record:

@@ -14,7 +14,7 @@ def _answer(asked: Asked) -> Answer:
         first = next((one for one in report["findings"] if one["index"] is not None), None)
     logs = {info.origin: info.log for info in asked.ledger.reader.logs()}
     view = {"report": report, "first": first, "log_of": logs}
-    return Answer("Verification", data, view, ("audit", "verify"))
+    return Answer("Verification", data, view, ("audit", "verify"), permalink=asked.here())
 
 
 def _trust(asked: Asked) -> str:
@@ -29,4 +29,5 @@ VERIFICATION = Screen(
     answer=_answer,
     menu="Verify",
     is_recorded=False,
+    is_at_point=False,
 )

@@ -127,9 +127,9 @@ class Folded:
         return self.arranged.count
 
     def bytes_held(self) -> int:
-        """What it takes in memory beside snapshots and parts."""
-        tails = sum(one.tail.nbytes for one in self.logs)
-        return tails + self.arranged.nbytes + column_bytes(list(self._made.values()))
+        """What it takes in memory, or keeps others from letting go, beside the parts."""
+        own = sum(one.tail.nbytes + sum(one.kept.bytes_held().values()) for one in self.logs)
+        return own + self.arranged.nbytes + column_bytes(list(self._made.values()))
 
     def ranks(self, ranks: Ranks) -> Codes:
         """The rank of each row's key; `ranks` may be of more logs, and of later books."""

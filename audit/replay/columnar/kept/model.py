@@ -179,7 +179,8 @@ class ReadModel:
 
     def events_parts(self, log: int, size: int, start: int = 0) -> Sequence[EventsPart]:
         """The parts for searching that hold entries in [start, size), in order. As `parts`."""
-        return self._asked(log, size, lambda piece: piece.events(), start)
+        # A search asks nothing else before: it must notice itself that the log is another one.
+        return self._asked(log, size, lambda piece: piece.events(), start, True)
 
     def key_book(self, log: int, entity_type: str) -> KeyBook:
         """The keys of a dataset in a log, at least those of all parts given so far.
@@ -209,21 +210,28 @@ class ReadModel:
                     continue
 
                 def is_plain(model: LogModel, size: int = size) -> bool:
-                    self._ensure(model, size)
+                    self._ensure(model, size, True)
                     return any(p.plain_from.get(entity_type, size) < size for p in model.pieces())
 
                 if self._mending(model, is_plain):
                     return True
             return False
 
-    def _asked(self, log: int, stop: int, ask: Callable[[AnyPiece], T], start: int) -> list[T]:
+    def _asked(
+        self,
+        log: int,
+        stop: int,
+        ask: Callable[[AnyPiece], T],
+        start: int,
+        closely: bool = False,
+    ) -> list[T]:
         with self._lock:
             model = self._model(log)
             if model is None:
                 return []
 
             def of_all(model: LogModel) -> list[T]:
-                self._ensure(model, stop)
+                self._ensure(model, stop, closely)
                 return [ask(p) for p in model.pieces() if p.start < stop and p.stop > start]
 
             return self._mending(model, of_all)
