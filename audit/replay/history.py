@@ -129,8 +129,10 @@ def moves_of(found: Iterable[Step], begin: State = NOTHING) -> Iterator[Judged]:
 
 
 def _concerns(move: Judged) -> bool:
-    """A truncate is a version of the rows that it took away, and of no other."""
-    return move.step.op != "truncate" or move.before.row is not None
+    """A truncate is a version of the rows that it took away, and of no other: not of those of
+    another log."""
+    taken_away = move.before.row is not None and move.after.row is None
+    return move.step.op != "truncate" or taken_away
 
 
 def _record_history(reader: Reader, ref: Ref, cut: Cut) -> list[Version]:

@@ -164,14 +164,19 @@ def test_follow_shows_what_comes_and_ends_when_interrupted(user: Cli, ledger_dir
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Whoever runs the tests in the background has it ignored, and that is handed down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as running:
         assert running.stdout is not None and running.stderr is not None
-        assert "data.delete" in running.stdout.readline()
-        user("emit", "create", "user", "6", '{"name": "new"}')
-        assert "name=new" in running.stdout.readline()
-        running.send_signal(signal.SIGINT)
-        assert running.wait(timeout=30) == 0
-        assert running.stderr.read() == ""
+        try:
+            assert "data.delete" in running.stdout.readline()
+            user("emit", "create", "user", "6", '{"name": "new"}')
+            assert "name=new" in running.stdout.readline()
+            running.send_signal(signal.SIGINT)
+            assert running.wait(timeout=30) == 0
+            assert running.stderr.read() == ""
+        finally:
+            running.kill()  # it would be waited for without end
 
 
 def test_nothing_but_data_on_stdout(inquiries: Cli) -> None:

@@ -127,3 +127,23 @@ def test_it_is_asked_where_it_can_answer(tmp_path: Path, monkeypatch: pytest.Mon
         for token in ("", "1", "0/-1", "9/9", "0/99999999999999999999", "0/9223372036854775807"):
             with pytest.raises(InvalidInput, match="names no version"):
                 thing(ledger.store, ref, cuts[0], None, PAGE, token)
+
+
+def test_a_truncate_in_another_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes no row of this log away, and so is no version of it, wherever the point is."""
+    ledger = LedgerInTest(SqliteBackend(tmp_path))
+    ledger.open_log(1)
+    with ledger.store:
+        for n in range(5):
+            ledger.emit("update" if n else "create", "5", {"n": n}, entity="thing")
+        ledger.emit("truncate", None, None, entity="thing", log=1)
+        head = ledger.cut()
+        ref = Ref("thing", "5")
+        attach(ledger.store, FastPath(lambda: SlowSource(ledger.store, "thing", 4, False), 0))
+        open_fast_path(ledger.store)
+        for cut in (head, head._replace(sizes={0: 8, 1: 1})):
+            monkeypatch.setattr(many_versions, "MANY_VERSIONS", 10**6)
+            plain = told(thing(ledger.store, ref, cut, None, PAGE))
+            monkeypatch.setattr(many_versions, "MANY_VERSIONS", 0)
+            assert told(thing(ledger.store, ref, cut, None, PAGE)) == plain
+            assert plain["marks"][-1].op == "update" and len(plain["marks"]) == 5
