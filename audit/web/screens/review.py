@@ -12,9 +12,9 @@ DEFAULT_FLAGGED = 20
 """Flagged things of a page."""
 MAX_FLAGGED = 1_000
 SEARCH_SECONDS = 0.1
-TRACED = 10
+TRACED = 6
 """Of these the newest ones count for what they share, where nobody asks for more."""
-QUICK = Limits(compared=100, looked_at=100, traced=4)
+QUICK = Limits(compared=100, looked_at=100, traced=3)
 """Unflagged predictions that they are compared with then."""
 
 
