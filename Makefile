@@ -12,9 +12,9 @@ BIN := $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DEMO_DIR ?= demo
 PYTEST_ARGS ?=
-# How many processes run the tests; a file's tests stay in one of them. One more than two cores:
+# How many processes run the tests; a file's tests stay in one of them. Two more than two cores:
 # somebody always waits for a broker, a database or a process.
-JOBS ?= 3
+JOBS ?= 4
 # Compiled modules are kept even where the environment says not to: else every process that a test
 # starts compiles half the library again. Schemathesis is used as a library: as a plugin it would
 # only be loaded by every one of them.
