@@ -135,6 +135,29 @@ class PatientEmitter:
             say_instead(emitter.close)
 
 
+class Bringing:
+    """What brings events from elsewhere until told to stop, and waits while something is away."""
+
+    def __init__(self, opened: Callable[[], Emitter], who: str, turn_s: float) -> None:
+        """As `PatientEmitter`; nothing is opened yet."""
+        self._stop = threading.Event()
+        self._out = PatientEmitter(opened, who, self._stop, turn_s)
+
+    @property
+    def outages(self) -> int:
+        """How often something stopped answering: where events come from, or where they go."""
+        return self._out.outages
+
+    @property
+    def outage(self) -> str | None:
+        """Why it does not answer now."""
+        return self._out.outage
+
+    def stop(self) -> None:
+        """End after the batch that is under way."""
+        self._stop.set()
+
+
 def say_instead(close: Callable[[], object]) -> None:
     """Close something at the end, where what goes wrong can only be told."""
     try:

@@ -10,7 +10,6 @@ emitter.
 """
 
 import logging
-import threading
 import time
 from typing import Any, NamedTuple
 
@@ -24,7 +23,7 @@ from audit.capture.database.purge import CONFLICT, is_sealed, purge
 from audit.capture.database.tables import require_installed
 from audit.capture.delivery.bus import is_kafka
 from audit.capture.emitter import DEFAULT_SOURCE, Emitter
-from audit.capture.patient import Backoff, PatientEmitter, Pause, say_instead
+from audit.capture.patient import Backoff, Bringing, Pause, say_instead
 from audit.errors import Fenced, InvalidInput, Unavailable
 from audit.store import open_reader
 
@@ -93,7 +92,7 @@ class Judged(NamedTuple):
     behind: list[int]
 
 
-class Relay:
+class Relay(Bringing):
     """Empties one outbox. `stop` may be called from anywhere, signal handlers included.
 
     `emitted`, `failed`, `behind`, `purged`: rows so far. `fenced`: lost leases.
@@ -112,6 +111,7 @@ class Relay:
             raise InvalidInput(f"a batch has 1 to {MAX_BATCH_ROWS} rows")
         if settings.lease_s <= 0 or settings.poll_s < 0:
             raise InvalidInput("a lease is longer than no time, and a pause is not negative")
+        super().__init__(self._open, "the relay", settings.lease_s / 3)
         self.engine = engine
         self.settings = settings
         self.emitted = self.failed = self.behind = self.purged = 0
@@ -121,24 +121,8 @@ class Relay:
         self._tables = tables
         self._moves = Moves(engine, tables, self.leases, settings.batch)
         self._rejected = 0
-        self._stop = threading.Event()
-        self._out = PatientEmitter(self._open, "the relay", self._stop, settings.lease_s / 3)
         self._begun = False
         self._taken_s = self._purged_s = -float("inf")
-
-    @property
-    def outages(self) -> int:
-        """How often bus or database stopped answering."""
-        return self._out.outages
-
-    @property
-    def outage(self) -> str | None:
-        """Why they do not answer now."""
-        return self._out.outage
-
-    def stop(self) -> None:
-        """End after the batch that is under way."""
-        self._stop.set()
 
     def run(self, once: bool = False) -> None:
         """Relay until `stop`; with `once` until what waits now has left the outbox.

@@ -7,7 +7,6 @@ copy, and a new change behind all of them: order survives, whoever was stopped w
 """
 
 import logging
-import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -24,7 +23,7 @@ from audit.capture.debezium.topic import EventName, Topic
 from audit.capture.delivery.bus import is_kafka
 from audit.capture.delivery.kafka_sender import destination_name
 from audit.capture.emitter import Emitter
-from audit.capture.patient import Backoff, PatientEmitter
+from audit.capture.patient import Backoff, Bringing
 from audit.errors import InvalidInput, LimitExceeded, Unavailable
 from audit.event.build import Built
 from audit.kafka.address import KAFKA_SCHEME, KafkaAddress, parse_address
@@ -76,7 +75,7 @@ def topic_addresses(url: str) -> list[KafkaAddress]:
     return [parse_address(f"{KAFKA_SCHEME}{servers}/{topic}{mark}{query}") for topic in topics]
 
 
-class DebeziumCapture:
+class DebeziumCapture(Bringing):
     """Takes change events in. `stop` may be called from anywhere, signal handlers included.
 
     `counts`: messages by what became of them: create, update, delete, truncate, set aside,
@@ -85,6 +84,7 @@ class DebeziumCapture:
 
     def __init__(self, topics: str, settings: Settings) -> None:
         """Nothing is connected yet. Raises InvalidInput."""
+        super().__init__(self._open, "the capture", FLUSH_TURN_S)
         self._addresses = topic_addresses(topics)
         self.settings = settings
         if settings.source is not None:
@@ -97,22 +97,6 @@ class DebeziumCapture:
         self.counts: Counter[str] = Counter()
         self.conflicts = self.quarantined = 0
         self._topics: list[Topic] = []
-        self._stop = threading.Event()
-        self._out = PatientEmitter(self._open, "the capture", self._stop, FLUSH_TURN_S)
-
-    @property
-    def outages(self) -> int:
-        """How often a broker, the registry or the ledger stopped answering."""
-        return self._out.outages
-
-    @property
-    def outage(self) -> str | None:
-        """Why one of them does not answer now."""
-        return self._out.outage
-
-    def stop(self) -> None:
-        """End after the batch that is under way."""
-        self._stop.set()
 
     def run(self, once: bool = False) -> None:
         """Capture until `stop`; with `once` until what the topics hold now is taken in.

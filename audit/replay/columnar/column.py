@@ -4,7 +4,7 @@ Every kind is an array of fixed width, so that all columns are gathered, overlai
 same way. Texts, bytes, dates and whatever else are kept once in a `Pool`; the column holds where.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
@@ -364,3 +364,15 @@ def _uncovered(count: int, pieces: Sequence[Piece]) -> list[Piece]:
         own = np.flatnonzero(owner[rows] == number)
         left.append(Piece(rows[own], column.take(own)))
     return left
+
+
+def held_by(columns: Iterable[Column]) -> dict[int, int]:
+    """What columns hold in memory, by identity: several may share a pool, or its leaves."""
+    held: dict[int, int] = {}
+    for column in columns:
+        held[id(column.data)] = column.data.nbytes
+        held[id(column.state)] = column.state.nbytes
+        if column.pool is not None:
+            held[id(column.pool)] = column.pool.bytes_put_together()
+            held.update((id(leaf), leaf.bytes_held()) for leaf in column.pool.leaves)
+    return held

@@ -15,11 +15,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from audit.replay.columnar.column import ABSENT as NO_CELL
-from audit.replay.columnar.column import Column, Piece, combine
+from audit.replay.columnar.column import Column, Piece, combine, held_by
 from audit.replay.columnar.fold import among
 from audit.replay.columnar.fold.fast import ROWS_AT_ONCE, FastReplay
 from audit.replay.columnar.fold.folded import Folded
-from audit.replay.columnar.fold.held import Held, column_bytes
+from audit.replay.columnar.fold.held import Held
 from audit.replay.columnar.fold.ranks import Ranks
 from audit.replay.columnar.fold.sameness import different
 from audit.replay.columnar.parts import Codes
@@ -136,7 +136,7 @@ class Differing:
         """What it takes in memory, more or less."""
         flags = sum(pair.differs.nbytes for pair in self.fields) + 2 * len(self)
         sides = [side for pair in self.fields for side in (pair.old, pair.new)]
-        return flags + int(self._keys.nbytes) + column_bytes(sides)
+        return flags + int(self._keys.nbytes) + sum(held_by(sides).values())
 
     def __len__(self) -> int:
         """How many rows differ."""

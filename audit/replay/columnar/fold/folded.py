@@ -15,10 +15,10 @@ from audit.replay.columnar.column import (
     Piece,
     column_of_values,
     combine,
+    held_by,
     nothing,
 )
 from audit.replay.columnar.fold.arranged import Arranged, Placed
-from audit.replay.columnar.fold.held import column_bytes
 from audit.replay.columnar.fold.ranks import Ranks
 from audit.replay.columnar.fold.rowkeys import key_texts, texts
 from audit.replay.columnar.fold.snapshots import Hold, Kept
@@ -129,7 +129,7 @@ class Folded:
     def bytes_held(self) -> int:
         """What it takes in memory, or keeps others from letting go, beside the parts."""
         own = sum(one.tail.nbytes + sum(one.kept.bytes_held().values()) for one in self.logs)
-        return own + self.arranged.nbytes + column_bytes(list(self._made.values()))
+        return own + self.arranged.nbytes + sum(held_by(list(self._made.values())).values())
 
     def ranks(self, ranks: Ranks) -> Codes:
         """The rank of each row's key; `ranks` may be of more logs, and of later books."""

@@ -5,10 +5,9 @@ log that turned out to be another one is let go with all the rest.
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from typing import Generic, Protocol, TypeVar
 
-from audit.replay.columnar.column import Column
 from audit.replay.columnar.fold.source import PartSource
 
 MAX_ANSWERS = 8
@@ -65,15 +64,3 @@ class Held(Generic[Answer]):
     def _let_go(self) -> None:
         while len(self._answers) > MAX_ANSWERS or self.bytes_held() > MAX_ANSWER_BYTES:
             self._answers.popitem(last=False)
-
-
-def column_bytes(columns: Iterable[Column]) -> int:
-    """What columns take in memory, their pools as if they were theirs alone."""
-    held: dict[int, int] = {}
-    for column in columns:
-        held[id(column.data)] = column.data.nbytes
-        held[id(column.state)] = column.state.nbytes
-        if column.pool is not None:
-            held[id(column.pool)] = column.pool.bytes_put_together()
-            held.update((id(leaf), leaf.bytes_held()) for leaf in column.pool.leaves)
-    return sum(held.values())

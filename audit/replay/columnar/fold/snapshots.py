@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 import pyarrow as pa
 
 from audit.errors import Unavailable
-from audit.replay.columnar.column import Column
+from audit.replay.columnar.column import Column, held_by
 from audit.replay.columnar.fold.rowkeys import key_texts, texts
 from audit.replay.columnar.fold.snapshotfile import from_arrays, to_arrays
 from audit.replay.columnar.fold.source import PartSource
@@ -102,15 +102,7 @@ class Kept:
             held[id(self._keys)] = len(self._keys) * (OBJECT_BYTES + KEY_BYTES)
         if self._key_texts is not None:
             held[id(self._key_texts)] = self._key_texts.nbytes
-        for column in self.state.columns.values():
-            held[id(column.data)] = column.data.nbytes
-            held[id(column.state)] = column.state.nbytes
-            if column.pool is None:
-                continue
-            held[id(column.pool)] = column.pool.bytes_put_together()
-            for leaf in column.pool.leaves:
-                held[id(leaf)] = leaf.bytes_held()
-        return held
+        return held | held_by(self.state.columns.values())
 
 
 KEY_BYTES = 12
