@@ -7,7 +7,7 @@ the entries and tiles that are there. Anything else is refused, and nothing is w
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import BindParameter, Connection, bindparam, func, select
 
 from audit.errors import FormatError, InvalidInput, StoreCorrupt, UnknownKey, Unproven
 from audit.log.entry import decode_entry
@@ -23,6 +23,25 @@ if TYPE_CHECKING:
 
 FOLLOW_LIMIT = 5_000
 """Up to this many entries of other writers are followed; over it the edge is read from tiles."""
+
+# Made once: to build a statement, and to find its compiled form, takes longer than to run it.
+_LOG: BindParameter[int] = bindparam("log")
+_entries = tables.entries.c
+_checkpoints = tables.checkpoints.c
+_NEWEST_NOTE = (
+    select(_checkpoints.size, _checkpoints.note)
+    .where(_checkpoints.log == _LOG)
+    .order_by(_checkpoints.size.desc())
+    .limit(1)
+)
+NEWEST_INDEX = select(func.max(_entries.index)).where(_entries.log == _LOG)
+"""The index of a log's newest entry; takes the log."""
+_LEAVES = (
+    select(_entries.leaf)
+    .where(_entries.log == _LOG)
+    .where(_entries.index >= bindparam("start"), _entries.index < bindparam("stop"))
+    .order_by(_entries.index)
+)
 
 
 def recover_head(
@@ -58,12 +77,8 @@ def recover_head(
 def _newest_checkpoint(
     reader: "SqlReader", connection: Connection, log: int, verifier: Verifier
 ) -> Checkpoint:
-    columns = tables.checkpoints.c
-    query = select(columns.size, columns.note).where(columns.log == log)
-    row = connection.execute(query.order_by(columns.size.desc()).limit(1)).first()
-    newest = connection.execute(
-        select(func.max(tables.entries.c.index)).where(tables.entries.c.log == log)
-    ).scalar()
+    row = connection.execute(_NEWEST_NOTE, {"log": log}).first()
+    newest = connection.execute(NEWEST_INDEX, {"log": log}).scalar()
     if row is None or newest is None:
         raise StoreCorrupt(f"log {log} of {reader.address} has no entries or no checkpoint")
     try:
@@ -84,15 +99,10 @@ def _newest_checkpoint(
 
 def leaves_of(connection: Connection, log: int, start: int, stop: int) -> list[bytes]:
     """The leaves of a log from an index up to another, in order."""
-    columns = tables.entries.c
     if start == stop:
         return []
-    query = (
-        select(columns.leaf)
-        .where(columns.log == log, columns.index >= start, columns.index < stop)
-        .order_by(columns.index)
-    )
-    return list(connection.execute(query).scalars())
+    found = connection.execute(_LEAVES, {"log": log, "start": start, "stop": stop})
+    return list(found.scalars())
 
 
 def _from_tiles(reader: "SqlReader", connection: Connection, log: int, size: int) -> Head:

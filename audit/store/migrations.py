@@ -15,6 +15,8 @@ from audit.store.database import Database
 
 Step = Callable[[Connection, Database], None]
 
+_VERSION = select(func.max(tables.schema_versions.c.version))
+
 
 def _version_1(connection: Connection, database: Database) -> None:
     """The append-only tables, their view and their guards."""
@@ -39,7 +41,7 @@ def version_of(connection: Connection, database: Database) -> int:
     """The store's schema version; 0 when there are no tables yet."""
     if not database.has_ledger(connection):
         return 0
-    newest = connection.execute(select(func.max(tables.schema_versions.c.version))).scalar()
+    newest = connection.execute(_VERSION).scalar()
     return int(newest or 0)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 
-from sqlalchemy import Connection, Engine, func, insert, select, update
+from sqlalchemy import Connection, Engine, bindparam, insert, select, update
 
 from audit.errors import Fenced, InvalidInput, StoreCorrupt
 from audit.event.build import record_event, schema_event
@@ -25,7 +25,7 @@ from audit.store import migrations, tables
 from audit.store.collector import paused_collector
 from audit.store.contract import LOG_OF_THE_LEDGER, Appended, AppendedFrom, Lease, Outcome
 from audit.store.database import Database
-from audit.store.heads import recover_head
+from audit.store.heads import NEWEST_INDEX, recover_head
 from audit.store.positions import from_offset, position_in
 from audit.store.repeats import Repeats
 from audit.store.seam import translate
@@ -35,6 +35,13 @@ from audit.tlog.checkpoint import Checkpoint, sign_checkpoint
 from audit.tlog.keys import Signer
 
 LOG_OPENED = "log.opened"
+
+# Made once, because every append runs them. See `heads`.
+_EPOCH = (
+    select(tables.leases.c.epoch).where(tables.leases.c.log == bindparam("log")).with_for_update()
+)
+_PUT_TILE = insert(tables.tiles)
+_PUT_CHECKPOINT = insert(tables.checkpoints)
 
 
 class SqlStore(SqlReader):
@@ -175,9 +182,7 @@ class SqlStore(SqlReader):
 
     def _lock(self, connection: Connection, log: int) -> int:
         """Lock a log until the transaction ends; gives the epoch of who may append to it."""
-        leases = tables.leases.c
-        query = select(leases.epoch).where(leases.log == log).with_for_update()
-        epoch = connection.execute(query).scalar()
+        epoch = connection.execute(_EPOCH, {"log": log}).scalar()
         return 0 if epoch is None else int(epoch)
 
     def open_log(self, log: int, origin: str, signer: Signer) -> bool:
@@ -209,8 +214,7 @@ class SqlStore(SqlReader):
             )
             if changed.rowcount != 1:
                 raise InvalidInput(f"{self.address} has no log {log} to append to")
-            query = select(func.max(tables.entries.c.index)).where(tables.entries.c.log == log)
-            newest = connection.execute(query).scalar()
+            newest = connection.execute(NEWEST_INDEX, {"log": log}).scalar()
             found = position_in(connection, log, 0 if newest is None else newest + 1)
         return Lease(log, epoch, 0 if found is None else found.next_offset)
 
@@ -236,7 +240,7 @@ class SqlStore(SqlReader):
         self._database.insert_entries(connection, rows)
         if step.tiles:
             result = connection.execute(
-                insert(tables.tiles),
+                _PUT_TILE,
                 [
                     {"log": log, "level": t.level, "index": t.index, "data": t.data, "root": t.root}
                     for t in step.tiles
@@ -247,7 +251,8 @@ class SqlStore(SqlReader):
         checkpoint = Checkpoint(signer.name, step.head.size, step.head.edge.root())
         note = sign_checkpoint(checkpoint, signer)
         result = connection.execute(
-            insert(tables.checkpoints).values(log=log, size=step.head.size, note=note),
+            _PUT_CHECKPOINT,
+            {"log": log, "size": step.head.size, "note": note},
             execution_options={"preserve_rowcount": True},
         )
         self._require_stored(result.rowcount, 1, "checkpoints")

@@ -7,12 +7,15 @@ BUSY_TIMEOUT_MS. Readers open the file read-only and never create one.
 
 import os
 import sqlite3
+from functools import cache
 from pathlib import Path
+from typing import cast
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool, StaticPool
+from sqlalchemy.util import LRUCache
 
 from audit.errors import InvalidInput, StoreMissing, Unavailable
 
@@ -21,6 +24,11 @@ BUSY_TIMEOUT_MS = 60_000
 
 MAX_VALUE_BYTES = 2_000_000
 """Largest row: a leaf has at most 65,535 bytes, a checkpoint 1,000,000."""
+
+MAX_COMPILED = 500
+"""Statements that are kept compiled; all that the library makes are about a hundred."""
+
+_COMPILED: LRUCache[object, object] = LRUCache(MAX_COMPILED)
 
 _HEADER = b"SQLite format 3\x00"
 
@@ -69,19 +77,32 @@ def _require_header(path: Path) -> None:
 
 
 def _engine(uri: str, create: bool) -> Engine:
-    def connect() -> sqlite3.Connection:
-        return sqlite3.connect(
+    def connect() -> DBAPIConnection:
+        connection = sqlite3.connect(
             uri,
             uri=True,
             timeout=BUSY_TIMEOUT_MS / 1000,
             isolation_level=None,  # transactions are begun by `_begin`, not by the driver
             check_same_thread=False,
         )
+        return cast(DBAPIConnection, connection)
 
-    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool)
+    # A ledger is opened for one question, often: to compile the statements anew for each engine
+    # took longer than to answer them. They are kept by dialect.
+    model = _model()
+    pool = QueuePool(connect, dialect=model.dialect)
+    engine = Engine(pool, model.dialect, model.url, execution_options={"compiled_cache": _COMPILED})
     event.listen(engine, "connect", _prepare_create if create else _prepare)
     event.listen(engine, "begin", _begin)
     return engine
+
+
+@cache
+def _model() -> Engine:
+    """An engine of no file: what all have in common, which SQLAlchemy finds out by connecting."""
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    with engine.connect():
+        return engine
 
 
 def _prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
@@ -108,4 +129,6 @@ def _begin(connection: Connection) -> None:
         # otherwise find that another process moved it in between.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     else:
-        connection.exec_driver_sql("BEGIN")
+        # Past SQLAlchemy, for every question asked: it looks at no file, so it cannot fail.
+        driver = cast(sqlite3.Connection, connection.connection.driver_connection)
+        driver.execute("BEGIN")

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 COMMIT = b"COMMIT\x00"
 """As a statement of its own, not as a part of another."""
 CHUNK_BYTES = 65_536
-LIMIT_S = 30.0
+LIMIT_S = 120.0
 """How long the server may take for a commit."""
 
 

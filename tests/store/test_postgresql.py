@@ -319,7 +319,8 @@ def test_a_writer_stopped_in_its_transaction_does_not_keep_the_log(
     backend: PostgresqlBackend, store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It lost its lock meanwhile, and its transaction: nothing of it is there."""
-    monkeypatch.setitem(postgresql._WRITER, "idle_in_transaction_session_timeout", "50")
+    # Long enough that nobody but the sleeper is ended where the machine is busy.
+    monkeypatch.setitem(postgresql._WRITER, "idle_in_transaction_session_timeout", "2000")
     size = store.size(0)
 
     class Sleepy:

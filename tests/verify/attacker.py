@@ -203,8 +203,11 @@ class SqliteAttacker(Attacker):
             connection.close()
 
     def drop_guards(self) -> None:
-        for (name,) in self.sql("SELECT name FROM sqlite_master WHERE type = 'trigger'"):
-            self.sql(f"DROP TRIGGER {name}")
+        # On one connection: each new one reads the whole schema again.
+        with self._connection() as connection:
+            query = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+            names = [name for (name,) in connection.execute(query)]
+            connection.executescript("".join(f"DROP TRIGGER {name};" for name in names))
 
     def empty_guards(self) -> None:
         query = "SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger'"
@@ -215,11 +218,14 @@ class SqliteAttacker(Attacker):
     def relax_types(self) -> None:
         """Let every column of `entries` hold any type, which STRICT tables do not."""
         names = ", ".join(f'"{name}"' for name in ("log", "index", *COLUMNS, "leaf"))
-        self.sql(f"CREATE TABLE loose ({names})")
-        self.sql(f"INSERT INTO loose ({names}) SELECT {names} FROM entries")
-        self.sql("DROP VIEW IF EXISTS signed_records")
-        self.sql("DROP TABLE entries")
-        self.sql("ALTER TABLE loose RENAME TO entries")
+        with self._connection() as connection:
+            connection.executescript(
+                f"CREATE TABLE loose ({names});"
+                f"INSERT INTO loose ({names}) SELECT {names} FROM entries;"
+                "DROP VIEW IF EXISTS signed_records;"
+                "DROP TABLE entries;"
+                "ALTER TABLE loose RENAME TO entries;"
+            )
 
     def hide_from_index(self, name: str, index: int) -> None:
         ((text,),) = self.sql(f"SELECT sql FROM sqlite_master WHERE name = '{name}'")

@@ -7,8 +7,9 @@ import ctypes
 import fcntl
 import json
 import os
+import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -61,14 +62,28 @@ def compare(ledger: LedgerInTest, folder: Path) -> list[str]:
     return found.notes
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LedgerInTest, Path]]:
+    """A ledger that is only read, and a folder with its read model and snapshots, to be copied."""
+    ledger = LedgerInTest(SqliteBackend(tmp_path_factory.mktemp("made")))
+    folder = tmp_path_factory.mktemp("columns")
+    with ledger.store:
+        tell(ledger)
+        open_columns(ledger.store, folder).seal()
+        compare(ledger, folder)
+        yield ledger, folder
+
+
 @pytest.fixture
-def kept(ledger: LedgerInTest, tmp_path: Path) -> Path:
-    """A folder with a read model and its snapshots."""
-    tell(ledger)
-    folder = tmp_path / "columns"
-    open_columns(ledger.store, folder).seal()
-    compare(ledger, folder)
-    return folder
+def read(made: tuple[LedgerInTest, Path]) -> LedgerInTest:
+    """The ledger that is only read."""
+    return made[0]
+
+
+@pytest.fixture
+def kept(made: tuple[LedgerInTest, Path], tmp_path: Path) -> Path:
+    """A copy of its read model and snapshots, to be damaged."""
+    return Path(shutil.copytree(made[1], tmp_path / "columns"))
 
 
 def entry_in(said: Any, kind: str) -> Any:
@@ -151,11 +166,11 @@ PIECES = {
 
 
 @pytest.mark.parametrize("what", PIECES)
-def test_forged_pieces_are_built_again(ledger: LedgerInTest, kept: Path, what: str) -> None:
+def test_forged_pieces_are_built_again(read: LedgerInTest, kept: Path, what: str) -> None:
     for file in (kept / "log-0").glob("s.*"):
         file.unlink()  # so that the pieces are asked
     forge(kept, *PIECES[what])
-    assert any("built again" in note for note in compare(ledger, kept))
+    assert any("built again" in note for note in compare(read, kept))
 
 
 TOLD: dict[str, Any] = {
@@ -166,19 +181,19 @@ TOLD: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", TOLD)
 def test_snapshots_that_tell_nonsense_are_not_used(
-    ledger: LedgerInTest, kept: Path, name: str
+    read: LedgerInTest, kept: Path, name: str
 ) -> None:
     def change(arrays: Arrays, _: About) -> None:
         about = json.loads(arrays["about"][0].as_py())
         arrays["about"] = pa.array([json.dumps({**about, name: TOLD[name]})])
 
     forge(kept, "s", change)
-    compare(ledger, kept)
+    compare(read, kept)
 
 
 @pytest.mark.parametrize("part", ["codes", "data", "state", "pool", "about"])
 def test_snapshots_that_hold_nonsense_are_not_used(
-    ledger: LedgerInTest, kept: Path, part: str
+    read: LedgerInTest, kept: Path, part: str
 ) -> None:
     def change(arrays: Arrays, _: About) -> None:
         for name, array in arrays.items():
@@ -202,10 +217,10 @@ def test_snapshots_that_hold_nonsense_are_not_used(
         arrays.update(kept_as_is)
 
     forge(kept, "s", only_numbers_of_pools)
-    compare(ledger, kept)
+    compare(read, kept)
 
 
-def test_a_value_that_is_none_is_an_error_of_ours(ledger: LedgerInTest, kept: Path) -> None:
+def test_a_value_that_is_none_is_an_error_of_ours(read: LedgerInTest, kept: Path) -> None:
     for file in (kept / "log-0").glob("s.*"):
         file.unlink()
 
@@ -215,17 +230,17 @@ def test_a_value_that_is_none_is_an_error_of_ours(ledger: LedgerInTest, kept: Pa
 
     forge(kept, "d", change)
     with pytest.raises(AuditError, match="delete its folder"):
-        compare(ledger, kept)
+        compare(read, kept)
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "e.*", "d.*", "k.*", "o.*", "s.*", "lock"])
 def test_a_pipe_in_place_of_a_file_is_not_waited_for(
-    ledger: LedgerInTest, kept: Path, name: str
+    read: LedgerInTest, kept: Path, name: str
 ) -> None:
     for file in (kept / "log-0").glob(name):
         file.unlink()
         os.mkfifo(file)
-    compare(ledger, kept)
+    compare(read, kept)
 
 
 def test_a_path_that_cannot_be_is_done_without(ledger: LedgerInTest) -> None:
