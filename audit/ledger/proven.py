@@ -235,9 +235,9 @@ class ProvenReader:
         return [self.entity_type] if self._logs[log].events.indexes else []
 
     def special(
-        self, log: int, stop: int | None = None, kind: int | None = None
+        self, log: int, stop: int | None = None, kind: int | None = None, start: int = 0
     ) -> Iterator[Located]:
         """See `contract.Reader.special`: schemas alone."""
         proven = self._logs.get(log)
         if proven is not None and kind in (None, int(Kind.EVENT)):
-            yield from proven.read(proven.schemas, 0, stop)
+            yield from proven.read(proven.schemas, start, stop)

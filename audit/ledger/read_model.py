@@ -26,7 +26,7 @@ class LedgerReadModel:
         self._lock = Lock()
         self.progress: Progress | None = None
         """Told how far a building is that a question sets off; to be set before the first."""
-        self._path = FastPath(self.open)
+        self._path = FastPath(self.open, is_building=self._is_building)
         attach(reader, self._path)
 
     def serve(self, reader: "Reader") -> None:
@@ -41,6 +41,9 @@ class LedgerReadModel:
 
                 self._model = open_read_model(self._reader, self._folder, self.progress, self._mode)
             return self._model
+
+    def _is_building(self) -> bool:
+        return self._model is not None and self._model.building
 
     @property
     def notes(self) -> list[str]:

@@ -53,7 +53,7 @@ class Searching:
         """
         try:
             model = self.read_model
-            if model is None:
+            if model is None or (model.building and not (may_build and query.costly)):
                 return None
             states = model.state()
         except (AuditError, ImportError):

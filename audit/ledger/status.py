@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from audit.capture.delivery.keyring import list_keys
 from audit.errors import NotFound
 from audit.event.times import format_time
+from audit.ledger.conflicts import conflicts_below
 from audit.ledger.sources import lags_of, waiting_spools
-from audit.log.entry import Kind
-from audit.log.intake import CONFLICT_REASON
 from audit.replay.known import datasets
 from audit.replay.points import Cut
 from audit.replay.steps import trusted_record
-from audit.store.contract import LOG_OF_THE_LEDGER, Counts, LogInfo, Reader
+from audit.store.contract import LOG_OF_THE_LEDGER, LogInfo, Reader
 
 if TYPE_CHECKING:
     from audit.capture.delivery.waiting import SpoolFile
@@ -117,7 +116,7 @@ def status_of(
 def _log_status(
     reader: Reader, info: LogInfo, size: int, now_us: int, source_lag: int | None
 ) -> LogStatus:
-    counts, conflicts = _counts(reader, info.log, size)
+    counts = reader.counts(info.log, size)
     newest_us = _recorded_us(reader, info.log, size)
     checkpoint_size = _checkpoint_size(reader, info.log, size)
     covered_us = _recorded_us(reader, info.log, checkpoint_size or 0)
@@ -130,7 +129,7 @@ def _log_status(
         schemas=counts.schemas,
         control=counts.control,
         quarantined=counts.quarantined,
-        conflicts=conflicts,
+        conflicts=conflicts_below(reader, info, size, counts.quarantined),
         newest_time_us=newest_us,
         newest_age_s=_age_s(newest_us, now_us),
         checkpoint_size=checkpoint_size,
@@ -138,21 +137,6 @@ def _log_status(
         source_lag=source_lag,
         producers=_producers(reader, info.log, size),
     )
-
-
-def _counts(reader: Reader, log: int, size: int) -> tuple[Counts, int]:
-    """How many entries of each sort are below a size, and how many are conflicts.
-
-    The store's index counts, and only what is quarantined is read.
-    """
-    quarantined = reader.special(log, size, int(Kind.QUARANTINED))
-    return reader.counts(log, size), sum(_is_conflict(log, *one) for one in quarantined)
-
-
-def _is_conflict(log: int, index: int, leaf: bytes) -> bool:
-    entry = trusted_record(log, index, leaf).entry
-    is_quarantined = entry.kind is Kind.QUARANTINED
-    return is_quarantined and (entry.reason or "").startswith(CONFLICT_REASON)
 
 
 def _recorded_us(reader: Reader, log: int, size: int) -> int | None:

@@ -34,9 +34,16 @@ class FastPath:
     """Opens a read model when a dataset is worth it, and asks it. Safe for several threads."""
 
     def __init__(
-        self, open_source: "Callable[[], PartSource]", from_entries: int = FAST_FROM_ENTRIES
+        self,
+        open_source: "Callable[[], PartSource]",
+        from_entries: int = FAST_FROM_ENTRIES,
+        is_building: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Nothing is opened yet. Cuts with fewer entries than `from_entries` are not for it."""
+        """Nothing is opened yet. Cuts with fewer entries than `from_entries` are not for it.
+
+        `is_building`: whether asking it would mean to wait for long just now.
+        """
+        self._is_building = is_building
         self._open = open_source
         self._from_entries = from_entries
         self._replay: FastReplay | None = None
@@ -130,7 +137,11 @@ class FastPath:
 
         So they are until somebody has opened the read model: it is not worth waiting for that.
         """
-        if self._replay is None or sum(steps.cut.sizes.values()) < self._from_entries:
+        if (
+            self._replay is None
+            or self._is_building()
+            or sum(steps.cut.sizes.values()) < self._from_entries
+        ):
             return None
         try:
             from audit.replay.columnar.fold.versions import row_versions
@@ -142,7 +153,7 @@ class FastPath:
 
     def transactions(self, log: int, start: int, stop: int) -> dict[str, int] | None:
         """How many entries of [start, stop) each transaction has there; None: look for yourself."""
-        if stop < self._from_entries:
+        if stop < self._from_entries or self._is_building():
             return None
         try:
             with self._lock:

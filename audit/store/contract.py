@@ -180,11 +180,12 @@ class Reader(Protocol):
         ...
 
     def special(
-        self, log: int, stop: int | None = None, kind: int | None = None
+        self, log: int, stop: int | None = None, kind: int | None = None, start: int = 0
     ) -> Iterator[Located]:
         """Schema events, CONTROL and QUARANTINED entries in log order: few, and indexed apart.
 
-        With `kind` those of one kind alone; Kind.EVENT gives the schema events.
+        With `kind` those of one kind alone; Kind.EVENT gives the schema events. With `start` only
+        those from there on.
         """
         ...
 

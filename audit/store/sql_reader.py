@@ -271,9 +271,13 @@ class SqlReader(SqlTiles):
         ]
 
     def special(
-        self, log: int, stop: int | None = None, kind: int | None = None
+        self, log: int, stop: int | None = None, kind: int | None = None, start: int = 0
     ) -> Iterator[Located]:
         """See `contract.Reader.special`."""
+        if start > 0:
+            if kind is None:
+                return self._found("special_from", log, stop, start=start)
+            return self._found("special_of_kind_from", log, stop, kind=kind, start=start)
         if kind is None:
             return self._found("special", log, stop)
         found, is_all = self._first("first_special_of_kind", log, stop, kind=kind)
@@ -298,9 +302,7 @@ class SqlReader(SqlTiles):
 
     def newest_checkpoint(self, log: int) -> StoredCheckpoint | None:
         """See `contract.Reader.newest_checkpoint`."""
-        columns = tables.checkpoints.c
-        query = select(columns.size, columns.note).where(columns.log == log, columns.size >= 0)
-        rows = self._rows(query.order_by(columns.size.desc()).limit(1))
+        rows = self._ask("newest_checkpoint", log=log)
         return StoredCheckpoint(*rows[0]) if rows else None
 
     def covering_checkpoint(self, log: int, size: int) -> StoredCheckpoint | None:

@@ -139,7 +139,11 @@ QUESTIONS: Mapping[str, Make] = {
     "keyless": lambda _: _found(*_OF_TYPE, _entries.entity_key.is_(None)),
     "of_row": _of_row,
     "special": _special,
+    "special_from": lambda database: _special(database, _FROM),
     "special_of_kind": lambda database: _special(database, _entries.kind == bindparam("kind")),
+    "special_of_kind_from": lambda database: _special(
+        database, _entries.kind == bindparam("kind"), _FROM
+    ),
     "first_special_of_kind": lambda database: _with_leaves(
         (_special(database, _entries.kind == bindparam("kind")), OWN)
     ),
@@ -157,6 +161,12 @@ QUESTIONS: Mapping[str, Make] = {
         .where(_entries.event_id == bindparam("event_id"), _entries.kind != 2)
         .where(_entries.source == bindparam("source"))
         .order_by(_entries.log, _entries.index)
+    ),
+    "newest_checkpoint": lambda _: (
+        select(_checkpoints.size, _checkpoints.note)
+        .where(_checkpoints.log == bindparam("log"), _checkpoints.size >= 0)
+        .order_by(_checkpoints.size.desc())
+        .limit(1)
     ),
     "covering": lambda _: (
         select(_checkpoints.size, _checkpoints.note)

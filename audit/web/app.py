@@ -34,14 +34,18 @@ MAX_THREADS = sum(PLACES.values()) + 2
 """One for each request that has a place, and for what needs none."""
 
 
-def application(options: WebOptions, when_fresh: Callable[[], object] = lambda: None) -> Guard:
+def application(
+    options: WebOptions,
+    when_fresh: Callable[[], object] = lambda: None,
+    is_ending: Callable[[], bool] = lambda: False,
+) -> Guard:
     """The view of one ledger. Raises InvalidInput, StoreMissing, Unavailable.
 
     Close it by ending its lifespan, as servers do. `when_fresh` is called once, on another thread,
-    when the read model is first up to its log.
+    when the read model is first up to its log. `is_ending`: whether the server was told to end.
     """
     options = options.checked()
-    readers = Readers(options)
+    readers = Readers(options, is_ending)
     access = Access(options)
     prepare()
 

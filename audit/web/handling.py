@@ -32,7 +32,7 @@ from audit.web.guard.asgi import client_of, name_of_visitor
 from audit.web.manners import attachment, body_response, file_name, link_header
 from audit.web.options import WebOptions
 from audit.web.pinned import pin_text, pinned
-from audit.web.readers import Readers
+from audit.web.readers import Readers, ServerEnds
 from audit.web.render import page, plain_page
 from audit.web.streaming import TableResponse
 from audit.web.verifying import Verifying
@@ -210,7 +210,7 @@ def _status(error: Exception) -> int | None:
         return 404
     if isinstance(error, InvalidInput):
         return 400
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unavailable | ServerEnds):
         return 503
     if isinstance(error, Unproven | AuditError):
         return 409

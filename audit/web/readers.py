@@ -4,17 +4,17 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from queue import Empty, LifoQueue
 from threading import Lock
 
-from audit.errors import AuditError, StoreBusy, StoreMissing
+from audit.errors import AuditError, InvalidInput, StoreBusy, StoreMissing, Unavailable
 from audit.ledger import Ledger
-from audit.ledger.open import BUNDLE_SCHEME, bundle_path, store_file
-from audit.lineage.tracing.record_index import index_of
-from audit.replay.fastpath import FAST_FROM_ENTRIES, open_fast_path
+from audit.ledger.open import open_any_reader
+from audit.web.freshening import Freshening
 from audit.web.lanes import DEAR, PLACES, QUICK
 from audit.web.options import WebOptions
+from audit.web.same_store import Address, Place
 
 MAX_STREAMS = 3
 """So many tables at once are given out, which takes about as long as who reads them likes."""
@@ -31,26 +31,78 @@ FRESH_SECONDS = 5.0
 _log = logging.getLogger("audit.web")
 
 
+class ServerEnds(Exception):
+    """What was asked would take long, and the server ends, or shows another ledger by now."""
+
+
 class _Shown:
     """The ledger that lies at the address, opened as often as requests need it."""
 
-    def __init__(self, options: WebOptions, identity: object) -> None:
-        """`identity`: of what lies there. Raises StoreMissing."""
-        self.identity = identity
+    def __init__(
+        self, options: WebOptions, address: Address, is_ending: Callable[[], bool]
+    ) -> None:
+        """Open it. Raises StoreMissing, Unavailable."""
+        self._is_ending = is_ending
+        self._place = address.look()
+        self._heads = address.heads()
+        self._address = address
         self._store = options.store
         self._idle: LifoQueue[Ledger] = LifoQueue()
         self._lock = Lock()
         self._opened = 1
         self._users = 0
         self._over = False
+        self._stale: set[Ledger] = set()
         # Never lent: its connection is that of the read model alone, which has a lock of its own.
         self.model = Ledger(options.store, read_model=options.read_model)
+        self.freshening = Freshening(self.model, self._go_on)
         try:
-            _import_columns(self.model)
-            self._idle.put(self._open())
+            self.freshening.prepare()
+            self._ledgers = {first := self._open()}
+            self._idle.put(first)
         except BaseException:
             self.model.close()
             raise
+
+    def is_at(self, place: Place | None) -> bool:
+        """Whether this is the file that lies there."""
+        known = self._place
+        return place is known or (
+            place is not None and known is not None and place.file == known.file
+        )
+
+    def is_whole(self, place: Place | None) -> bool:
+        """Whether the file still holds what was opened, or that has only grown."""
+        with self._lock:
+            if place is None or (place == self._place and place.stamp is not None):
+                return True
+            if self._heads is None and self._address.may_grow:
+                # What it was is not known: a store in which something is wrong. Nothing to compare.
+                self._place = place
+            else:
+                found = self._address.heads(self._heads)
+                if found is None:
+                    return False
+                self._place, self._heads = place, found
+            # SQLite has pages in memory; whoever wrote here may not have told it.
+            self._stale = set(self._ledgers)
+        self.model.reader.close()
+        return True
+
+    def _go_on(self, done: int, of: int) -> None:
+        """Told how far the read model is; ends its building where nobody will ask any more."""
+        if self._over or self._is_ending():
+            raise ServerEnds("this server ends, or shows another ledger by now; ask again")
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody may begin any more."""
+        return self._over
+
+    @property
+    def is_used(self) -> bool:
+        """Whether somebody has begun, and not ended."""
+        return self._users > 0
 
     def _open(self) -> Ledger:
         ledger = Ledger(self._store, read_model="off")
@@ -97,7 +149,7 @@ class _Shown:
 
     def _take(self) -> Ledger:
         try:
-            return self._idle.get_nowait()
+            return self._fresh(self._idle.get_nowait())
         except Empty:
             pass
         with self._lock:
@@ -105,67 +157,106 @@ class _Shown:
             self._opened += more
         if more:
             try:
-                return self._open()
+                ledger = self._open()
             except BaseException:
                 with self._lock:
                     self._opened -= 1
                 raise
+            with self._lock:
+                self._ledgers.add(ledger)
+            return ledger
         try:
-            return self._idle.get(timeout=WAIT_SECONDS)
+            return self._fresh(self._idle.get(timeout=WAIT_SECONDS))
         except Empty:
             raise StoreBusy("all readers are busy; ask again in a moment") from None
+
+    def _fresh(self, ledger: Ledger) -> Ledger:
+        """A ledger that nobody uses, without what its connection had in memory, if that is old."""
+        with self._lock:
+            is_stale = ledger in self._stale
+            self._stale.discard(ledger)
+        if is_stale:
+            ledger.reader.close()  # which connects again
+        return ledger
 
 
 class Readers:
     """The ledger of the view, opened at most MAX_LEDGERS times.
 
-    A file that was put in the place of another is another ledger: the old one, which is open and
-    would answer for ever, is not asked any more.
+    A file that was put in the place of another, or written over it, is another ledger: the old one
+    would be answered from for ever, or mixed with the new one. It is not asked any more.
     """
 
-    def __init__(self, options: WebOptions) -> None:
-        """Opens one at once, so that a wrong address is said at the start. Raises StoreMissing."""
+    def __init__(self, options: WebOptions, is_ending: Callable[[], bool] = lambda: False) -> None:
+        """Opens one at once, so that a wrong address is said at the start. Raises StoreMissing.
+
+        `is_ending`: whether the server is told to end; then nobody waits for a read model.
+        """
         self._options = options
+        self._is_ending = is_ending
         self._lock = Lock()
         self._streams: Counter[str] = Counter()
         self._closing = threading.Event()
         self._freshener: threading.Thread | None = None
-        bundled = options.store.startswith(BUNDLE_SCHEME)
-        self._file = bundle_path(options.store) if bundled else store_file(options.store)
-        found: object = None
-        with suppress(StoreMissing):  # which opening it says better
-            found = self._identity()
-        self._shown = _Shown(options, found)
-
-    def _identity(self) -> object:
-        """What lies at the address now; always the same of a server. Raises StoreMissing."""
-        if self._file is None:
-            return None
-        try:
-            found = self._file.stat()
-        except OSError as error:
-            # The name of the folder is for who runs this, not for who looks.
-            reason = error.strerror or type(error).__name__
-            raise StoreMissing(f"{self._file.name} cannot be reached now: {reason}") from None
-        # Not another file's by chance: while we have it open its number is not given again.
-        return found.st_dev, found.st_ino
+        self._said = ""
+        self._address = Address(options.store)
+        with open_any_reader(options.store):
+            pass  # which says better than a look at the file what is missing
+        self._shown = _Shown(options, self._address, is_ending)
 
     @contextmanager
     def _used(self) -> Iterator[_Shown]:
-        """What lies at the address now, which is not closed meanwhile. Raises Unavailable."""
-        identity = self._identity()
+        """What lies at the address now, which is not closed meanwhile. Raises Unavailable.
+
+        In the end, too, where it was written over meanwhile: what was read may be of both.
+        """
+        place = self._address.look()
         with self._lock:
-            if identity != self._shown.identity and not self._closing.is_set():
-                _log.warning("another file lies at the address of the ledger: it is opened")
-                old, self._shown = self._shown, _Shown(self._options, identity)
-                old.close()
+            if not self._closing.is_set():
+                self._look_after(place)
             shown = self._shown
             if not shown.begin():
                 raise StoreBusy("this server ends")
         try:
-            yield shown
+            try:
+                yield shown
+            except AuditError:
+                self._require_whole(shown)
+                raise
+            self._require_whole(shown)
         finally:
             shown.end()
+
+    def _look_after(self, place: Place | None) -> None:
+        """Open what lies at the address, where it is another ledger. Raises Unavailable."""
+        old = self._shown
+        if old.is_at(place):
+            if not old.is_over:
+                if old.is_whole(place):
+                    return
+                _log.warning("the file of the ledger was written over: it is opened anew")
+                old.close()
+            if old.is_used:  # SQLite shares what it knows of a file among all that have it open
+                raise StoreBusy("the file of the ledger was written over; ask again in a moment")
+            self._address.require_alone()
+        else:
+            _log.warning("another file lies at the address of the ledger: it is opened")
+        try:
+            self._shown = _Shown(self._options, self._address, self._is_ending)
+        except InvalidInput as error:  # not of who asks
+            raise Unavailable(str(error)) from None
+        old.close()
+
+    def _require_whole(self, shown: _Shown) -> None:
+        """Raise Unavailable where the file was written over since it was last looked at."""
+        try:
+            place = self._address.look()
+        except StoreMissing:
+            return  # moved away: it was read as it was
+        if shown.is_at(place) and (shown.is_over or not shown.is_whole(place)):
+            if self._closing.is_set():
+                return
+            raise StoreBusy("the file of the ledger was written over meanwhile; ask again")
 
     @contextmanager
     def lent(self) -> Iterator[Ledger]:
@@ -206,43 +297,22 @@ class Readers:
             self._freshen()
 
     def _freshen(self) -> None:
+        words = ""
         try:
             with self._used() as shown:
-                _freshen(shown.model)
+                shown.freshening.bring_up()
+        except ServerEnds:
+            return
         except (AuditError, ImportError) as error:
-            _log.info("the read model is not up to its log: %s", error)
+            words = f"the read model is not up to its log: {error}"
+        except Exception:  # else nobody would bring it up any more
+            _log.exception("the read model is not up to its log, by a bug")
+        if words and words != self._said:
+            _log.info("%s", words)
+        self._said = words
 
     def close(self) -> None:
         """Close it once nobody uses it. Safe to repeat."""
         self._closing.set()
         with self._lock:
             self._shown.close()
-
-
-def _import_columns(ledger: Ledger) -> None:
-    """Import what a read model needs, where there will be one.
-
-    No other thread runs for most of that time: the first page would wait for it.
-    """
-    if _is_large(ledger):
-        with suppress(ImportError):
-            import audit.replay.columnar.fold.fast
-            import audit.replay.columnar.kept.model  # noqa: F401
-
-
-def _is_large(ledger: Ledger) -> bool:
-    reader = ledger.reader
-    return sum(reader.size(info.log) for info in reader.logs()) >= FAST_FROM_ENTRIES
-
-
-def _freshen(ledger: Ledger) -> None:
-    """Bring a read model up to its log; the work is little where nothing was recorded since."""
-    if not _is_large(ledger):
-        return
-    model = ledger.read_model
-    if model is not None and ledger.reader.complete:
-        for info in ledger.reader.logs():
-            model.covered(info.log)
-        open_fast_path(ledger.reader)
-    # Runs, models and datasets as well, which the first trace would have to wait for.
-    index_of(ledger.reader, ledger.cut())

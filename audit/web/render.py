@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from audit import __version__
 from audit.web import links, shown
 from audit.web.answer import Answer, Asked, Screen, address
-from audit.web.drawn.marks import digest, moment
+from audit.web.drawn.marks import digest, folded, moment
 
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 """What lies in static/."""
@@ -34,6 +34,7 @@ def environment() -> Environment:
         exact=shown.exact,
         moment=moment,
         digest=digest,
+        folded=folded,
         age=shown.age,
         number=shown.number,
         short_hash=shown.short_hash,
@@ -45,6 +46,7 @@ def environment() -> Environment:
         version=__version__,
         hidden_field=shown.hidden_field,
         left_out=shown.left_out,
+        many=shown.many,
         most_fields=shown.MAX_FIELDS,
         most_listed=shown.MAX_LISTED,
         link_of=links.of_ref,

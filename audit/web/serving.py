@@ -4,8 +4,10 @@ import ctypes
 import gc
 import logging
 import socket
+import threading
 import time
 from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 
@@ -39,7 +41,8 @@ def run(options: WebOptions, ready: Callable[[str], object]) -> None:
     """
     _limit_arenas()
     gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
-    app = application(options, when_fresh=_keep_for_good)
+    ending = threading.Event()
+    app = application(options, _keep_for_good, ending.is_set)
     listening = _listen(options.host, options.port)
     port = listening.getsockname()[1]
     host = f"[{options.host}]" if ":" in options.host else options.host
@@ -47,7 +50,20 @@ def run(options: WebOptions, ready: Callable[[str], object]) -> None:
     config = configured(app)  # which sets up uvicorn's logging
     for name in ("uvicorn.error", "audit.web"):
         logging.getLogger(name).addFilter(Seldom(time.monotonic))
-    uvicorn.Server(config).run(sockets=[listening])
+    _say_what_is_done(logging.getLogger("audit.web"))
+    _Server(config, ending).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """Says that it ends as soon as it is told to: what waits for long can give up at once."""
+
+    def __init__(self, config: uvicorn.Config, ending: threading.Event) -> None:
+        super().__init__(config)
+        self._ending = ending
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._ending.set()
+        super().handle_exit(sig, frame)
 
 
 def configured(app: Guard, log_level: str = "warning") -> uvicorn.Config:
@@ -81,6 +97,13 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise Unavailable(f"cannot listen on {host}:{port}: {error.strerror}") from None
     return listening
+
+
+def _say_what_is_done(log: logging.Logger) -> None:
+    """Also what is no warning, one line each, on standard error."""
+    if not log.handlers:
+        log.addHandler(logging.StreamHandler())
+    log.setLevel(logging.INFO)
 
 
 def _keep_for_good() -> None:

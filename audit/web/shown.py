@@ -72,6 +72,11 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:,}"
 
 
+def many(count: int, one: str, more: str | None = None) -> str:
+    """A number of things: 1 row, 1,200 rows. `more`: the plural, where it is not with an s."""
+    return f"{count:,} {one if count == 1 else more or one + 's'}"
+
+
 def short_hash(value: str) -> str:
     """The first digits of a hash, as commands take it."""
     return value[:12]

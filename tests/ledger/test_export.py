@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +51,28 @@ def manifest_of(to: Path) -> Manifest:
     return parse_manifest((to / MANIFEST).read_bytes())
 
 
+@cache
+def in_memory() -> duckdb.DuckDBPyConnection:
+    """Makes cursors, each with views of its own: to begin a database takes far longer."""
+    return duckdb.connect(":memory:")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def closed() -> Iterator[None]:
+    yield
+    in_memory().close()
+    in_memory.cache_clear()
+
+
 def rows_by_sql(
     to: Path, as_of_us: int, valid_us: int | None = None, entity: str = "user"
 ) -> dict[str, dict[str, Any]]:
     """What the documented statement gives, as replay's rows would be without telling absent."""
     columns = manifest_of(to).datasets[entity].columns
-    with duckdb.connect(":memory:") as connection:
+    with in_memory().cursor() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(
-            f"CREATE VIEW ch AS FROM read_parquet('{to}/changes/{entity}/*.parquet')"
+            f"CREATE TEMP VIEW ch AS FROM read_parquet('{to}/changes/{entity}/*.parquet')"
         )
         times = [None if us is None else f"make_timestamptz({us})" for us in (as_of_us, valid_us)]
         text = asof_sql(DUCKDB, "ch", columns.names, times[0] or "", times[1])

@@ -19,6 +19,8 @@ ARGUMENTS = (
     "--disable-sync",
 )
 HEIGHT = 900
+LIMIT_MS = 180_000
+"""Playwright's own limit of 30 seconds is not for a machine that does much besides."""
 
 
 def chromium() -> Iterator[Any]:
@@ -29,7 +31,9 @@ def chromium() -> Iterator[Any]:
     if found is None:
         give_up("no Chromium (Debian: apt install chromium)")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=list(ARGUMENTS))
+        browser = playwright.chromium.launch(
+            executable_path=found, args=list(ARGUMENTS), timeout=LIMIT_MS
+        )
         yield browser
         browser.close()
 
@@ -73,4 +77,5 @@ def open_page(browser: Any, theme: str, width: int, javascript: bool) -> Watched
         viewport={"width": width, "height": HEIGHT},
         java_script_enabled=javascript,
     )
+    context.set_default_timeout(LIMIT_MS)
     return Watched(context, theme)

@@ -241,7 +241,8 @@ def test_a_short_digest_is_copied_whole(web: Web, browser_page: Open) -> None:
 
 def test_figures_are_a_table_too(web: Web, browser_page: Open) -> None:
     """Of each drawing of the drift; of the graph, every edge."""
-    page = browser_page().open(web.url + addresses(web)["drift"])
+    model = web.json("/models")["models"][0]["ref"]
+    page = browser_page().open(f"{web.url}{addresses(web)['drift']}&baseline={model}")
     drawings = page.locator("svg.bars").count()
     assert drawings and page.locator("details.figures table").count() == drawings
     assert page.locator("svg.bars").first.locator("text").count() >= 3
@@ -251,6 +252,35 @@ def test_figures_are_a_table_too(web: Web, browser_page: Open) -> None:
     page.locator("svg.graph a").first.focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**ref=**")
+
+
+def test_no_word_of_the_graph_leaves_its_box(web: Web, browser_page: Open) -> None:
+    """The widths that were reckoned with hold in a real font; the whole text is in the title."""
+    page = browser_page().open(web.url + addresses(web)["trace"])
+    rooms = page.evaluate("""() => [...document.querySelectorAll("svg.graph text")].map((one) => {
+      const box = one.closest("a, g[transform]").querySelector("rect");
+      return box.getBBox().width - one.getBBox().x - one.getComputedTextLength();
+    })""")
+    assert len(rooms) > 20 and min(rooms) > 0
+    titles = page.locator("svg.graph [transform] > title").all_text_contents()
+    assert any(title.startswith("prediction prediction/") for title in titles)
+    page.locator("#things td:nth-child(4) a").first.click()
+    assert page.locator("#things tr:target").count() == 1
+
+
+def test_on_a_phone_a_row_is_a_card(web: Web, browser_page: Open) -> None:
+    """All of it can be seen without scrolling sideways, each value under its name."""
+    page = browser_page(width=390).page
+    for name in ("events", "entity", "trace", "keys"):
+        page.goto(web.url + addresses(web)[name], wait_until="load")
+        wide = page.evaluate("""() => [...document.querySelectorAll(".wide:not(.grid) td")]
+          .filter((one) => one.checkVisibility() && one.getBoundingClientRect().right > innerWidth)
+          .length""")
+        assert wide == 0, name
+        named = page.evaluate("""() => [...document.querySelectorAll("td[data-label]")]
+          .filter((one) => one.checkVisibility())
+          .map((one) => [one.dataset.label, getComputedStyle(one, "::before").content])""")
+        assert named and all(shown == f'"{label}"' for label, shown in named), name
 
 
 def test_little_moves_and_high_contrast_has_signs(web: Web, browser: Any) -> None:

@@ -29,7 +29,7 @@ def test_keys_walk_the_rows_and_pin_the_address(
     web: Web, browser_page: Callable[..., Watched]
 ) -> None:
     """The keys of the list that ? shows."""
-    page = browser_page().open(web.url)
+    page = browser_page().open(f"{web.url}/datasets")
     page.keyboard.press("?")
     assert page.locator("#keys").is_visible()
     page.keyboard.press("Escape")

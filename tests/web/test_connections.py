@@ -1,12 +1,14 @@
 """Clients that are silent, slow or gone; the end of a server while it gives out a table."""
 
+import asyncio
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,9 +20,10 @@ from audit.web.answer import Table
 from audit.web.forms import PIECE_CHARS, ROWS_BETWEEN, csv_stream
 from audit.web.guard import connection
 from audit.web.readers import MAX_STREAMS_OF_ONE
+from tests.consumers.processes import wait_until
 from tests.web.conftest import MakeWeb, Web
 
-WAIT_S = 30
+WAIT_S = 120
 ASKED = b"GET /dataset.csv?name=note HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -76,10 +79,14 @@ def big(make_web: MakeWeb, big_folder: Path) -> Web:
 
 def until_a_table_is_given_out(web: Web) -> None:
     """The places of those that went away are free again."""
-    until = time.monotonic() + WAIT_S
-    while web.get("/dataset.csv", None, name="note").status != 200:
-        assert time.monotonic() < until
-        time.sleep(0.05)
+
+    def given_out() -> bool:
+        try:
+            return web.get("/dataset.csv", None, name="note").status == 200
+        except (OSError, HTTPException):
+            return False  # it was held up, and taken for one that takes nothing
+
+    wait_until("a table is given out", given_out)
 
 
 @pytest.mark.parametrize(
@@ -100,27 +107,66 @@ def test_a_request_that_does_not_come(
     monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.3)
     monkeypatch.setattr("audit.web.serving.KEEP_ALIVE_SECONDS", 1)
     web = make_web(demo_folder, access="none")
+
+    def answered() -> bool:
+        try:
+            return web.get("/healthz").status == 200
+        except (OSError, HTTPException):
+            return False  # it was held up for as long
+
     with connected(web.port) as client:
-        client.sendall(said)
-        if said:
-            time.sleep(0.1)
-            client.sendall(b"x")
-        web.get("/healthz")
+        with suppress(ConnectionError):  # it may be ended by then
+            client.sendall(said)
+            if said:
+                time.sleep(0.1)
+                client.sendall(b"x")
+        wait_until("others are answered", answered)
         assert is_ended(client)
+
+
+class Clock:
+    """Moves as the test says, for what a connection waits for."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self._now_s = 0.0
+        self._waiting: list[tuple[float, asyncio.AbstractEventLoop, asyncio.TimerHandle]] = []
+
+    def later(self, seconds: float, then: Callable[..., None], *given: Any) -> asyncio.TimerHandle:
+        """As `connection` has it."""
+        loop = asyncio.get_running_loop()
+        timer = asyncio.TimerHandle(0, then, given, loop)
+        self._waiting.append((self._now_s + seconds, loop, timer))
+        self.begun += 1
+        return timer
+
+    def go_on(self, seconds: float) -> None:
+        """So much later; what is due happens."""
+        self._now_s += seconds
+        due = [one for one in self._waiting if one[0] <= self._now_s and not one[2].cancelled()]
+        for one in due:
+            self._waiting.remove(one)
+            one[1].call_soon_threadsafe(one[2]._run)
 
 
 def test_who_asks_again_in_time_stays_connected(
     make_web: MakeWeb, demo_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The time counts for each request anew."""
-    monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.3)
+    """The time counts for each request anew, and ends whoever does not."""
+    clock = Clock()
+    monkeypatch.setattr(connection, "_later", clock.later)
     web = make_web(demo_folder, access="none")
     with connected(web.port) as client:
-        for _ in range(3):
+        for number in range(3):
             client.sendall(b"GET /healthz HTTP/1.1\r\nHost: ")
-            time.sleep(0.15)
+            wait_until("its time counts", lambda begun=number + 1: clock.begun == begun)
+            clock.go_on(0.6 * connection.REQUEST_SECONDS)
             client.sendall(b"localhost\r\n\r\n")
             assert is_answered(client)
+        client.sendall(b"GET /healthz")
+        wait_until("its time counts", lambda: clock.begun == 4)
+        clock.go_on(connection.REQUEST_SECONDS)
+        assert is_ended(client)
 
 
 def test_too_many_connections(

@@ -109,11 +109,11 @@ def test_looks_are_events_of_a_ledger_beside(
     size = web.json("/index")["logs"][0]["size"]
     web.get("/keys", as_of="0/3")
     with Ledger(f"sqlite:///{folder / 'audit.access.db'}") as looks:
-        for _ in range(200):
+        for _ in range(2_400):
             found = list(looks.events("entity:access"))
             if len(found) == 2:
                 break
-            time.sleep(0.02)
+            time.sleep(0.05)
         rows = looks.replay("access").set_index("path")
     assert set(rows.index) == {"/index.json", "/keys"}
     row = rows.loc["/keys"]

@@ -25,7 +25,7 @@ from audit.web.serving import configured
 from audit.web.verifying import Verifying
 from tests.web.conftest import MakeWeb
 
-WAIT_S = 30
+WAIT_S = 120
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LOGIN = b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"

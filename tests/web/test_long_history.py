@@ -64,6 +64,6 @@ def test_who_waits_for_the_read_model_is_told_once(tmp_path: Path) -> None:
     readers = Readers(WebOptions(f"sqlite:///{tmp_path / 'audit.db'}"))
     told = threading.Semaphore(0)
     readers.keep_fresh(told.release)
-    assert told.acquire(timeout=30)
+    assert told.acquire(timeout=120)
     readers.close()
     assert not told.acquire(blocking=False)

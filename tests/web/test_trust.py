@@ -18,7 +18,7 @@ from tests.web.conftest import HOSTILE, MakeWeb, Web
 def _verified(web: Web) -> dict[str, object]:
     """Press the button, and wait for the end of the run."""
     web.get("/verify/run", 303, method="POST", body="", headers={"Content-Length": "0"})
-    for _ in range(600):
+    for _ in range(2_400):
         run_ = web.json("/verify")["run"]
         if run_["state"] != "running":
             return dict(run_)

@@ -184,7 +184,7 @@ def test_one_client_leaves_places_for_others(
     def held(self: Handling, *given: Any) -> Any:
         if given[0].path == "/datasets":
             going.release()
-            go_on.wait(30)
+            go_on.wait(120)
         return plain(self, *given)
 
     monkeypatch.setattr(Handling, "_answered", held)
@@ -195,7 +195,7 @@ def test_one_client_leaves_places_for_others(
         asked = [pool.submit(web.get, "/datasets", headers=alice) for _ in range(2)]
         try:
             for _ in range(min(2, PLACES[QUICK])):
-                assert going.acquire(timeout=30)
+                assert going.acquire(timeout=120)
             refused = web.get("/keys", 429, headers=alice)
             assert int(refused.headers["retry-after"]) >= 1 and "at once" in refused.text
             web.get("/events", headers=bob)

@@ -288,10 +288,11 @@ def _columns(asked: Asked, subject: str, seen: _Seen) -> list[ColumnDrift]:
 def _remarks(asked: Asked, subject: str, seen: _Seen, columns: Sequence[ColumnDrift]) -> list[str]:
     """What a reader of the report should be told, a sentence each."""
     remarks = []
-    thing = "predictions" if subject == MODEL else "rows"
+    thing = "prediction" if subject == MODEL else "row"
     for when, observed in (("then", seen.then), ("now", seen.now)):
         if observed.rows < MIN_SIZE:
-            remarks.append(f"only {observed.rows} {thing} {when}: nothing can be told")
+            things = thing if observed.rows == 1 else f"{thing}s"
+            remarks.append(f"only {observed.rows} {things} {when}: nothing can be told")
         if observed.sampled is not None:
             read, total = observed.sampled
             remarks.append(

@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib import metadata
 
 USUAL_PACKAGES = ("numpy", "pandas", "scipy", "sklearn")
 """Recorded, by import name, whenever the process has loaded them."""
@@ -58,6 +57,8 @@ def lock_text() -> bytes:
 
 @cache
 def _lock_text() -> bytes:
+    from importlib import metadata
+
     lines = set()
     for distribution in metadata.distributions():
         name = distribution.metadata["Name"]
@@ -129,6 +130,9 @@ def package_version(module: str) -> str | None:
     version = getattr(sys.modules.get(module), "__version__", None)
     if isinstance(version, str):
         return version
+    # Here: loading it takes a process that replays one call longer than the call.
+    from importlib import metadata
+
     try:
         return metadata.version(module)
     except (metadata.PackageNotFoundError, ValueError):
@@ -140,6 +144,8 @@ def package_version(module: str) -> str | None:
 
 @cache
 def _distributions() -> Mapping[str, list[str]]:
+    from importlib import metadata
+
     return metadata.packages_distributions()
 
 

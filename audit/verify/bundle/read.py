@@ -209,10 +209,10 @@ class BundleReader:
         return sorted({e.entity_type for _, e in self._events(log, stop) if e.entity_type})
 
     def special(
-        self, log: int, stop: int | None = None, kind: int | None = None
+        self, log: int, stop: int | None = None, kind: int | None = None, start: int = 0
     ) -> Iterator[Located]:
         """See `contract.Reader.special`."""
-        for entry in self._between(log, 0, stop):
+        for entry in self._between(log, start, stop):
             record = self._record(entry)
             if kind is not None and record.entry.kind != kind:
                 continue

@@ -322,6 +322,17 @@ class ModelCard(TypedDict):
     warnings: Annotated[list[str], "What somebody who relies on it should know."]
 
 
+class KnownPredictions(TypedDict):
+    """What is known of a model's predictions from reading some, at either end of its time."""
+
+    found: Annotated[Count, "Predictions of this model among those that were looked through."]
+    looked_through: Count
+    complete: Annotated[bool, "All predictions of the ledger were looked through."]
+    first: Annotated[Time | None, "The first one that was found."]
+    newest: Annotated[Time | None, "The newest one that was found."]
+    page: Annotated[Address, "The page with all of them."]
+
+
 class ModelAnswer(TypedDict):
     """The card of a model version, and what of its name served when."""
 
@@ -331,3 +342,4 @@ class ModelAnswer(TypedDict):
     left_out: Annotated[dict[str, Count], "How many older ones the card leaves out, by field."]
     serving: Annotated[list[Serving], "By stage, oldest first; the last 100."]
     serving_in_all: Count
+    predictions: KnownPredictions

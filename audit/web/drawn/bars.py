@@ -26,12 +26,21 @@ def drawing(name: str, then: Distribution | None, now: Distribution | None) -> M
     bars = _numbers(then, now) or _classes(then, now)
     if not bars:
         return Markup("")
+    if len(bars) == 1:
+        return _only(bars[0])
     most = max((share for _, *shares in bars for share in shares), default=0) or 1
     words = escape(text(f"{name}: share of rows then and now, by value", 200))
     return Markup(
         f'<svg class="bars" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{words}">'
         f"{_axes(bars, most)}{_bars(bars, most)}</svg>{_figures(name, bars)}"
     )
+
+
+def _only(bar: tuple[str, float, float]) -> Markup:
+    """One value is said in words: a bar that stands alone says nothing."""
+    label, then, now = bar
+    when = "then and now" if then and now else "now" if now else "then"
+    return Markup("<p>one value {}: <strong>{}</strong></p>").format(when, text(label, 80))
 
 
 def _axes(bars: Bars, most: float) -> str:
@@ -43,11 +52,8 @@ def _axes(bars: Bars, most: float) -> str:
         f'<line class="rule" x1="{LEFT}" y1="{y:.0f}" x2="{WIDTH}" y2="{y:.0f}"/>'
         for y, share in ((TOP, most), (middle, most / 2))
     )
-    only = len(bars) == 1
     ends = (
-        f'<text x="{(LEFT + WIDTH) // 2}" y="{BASE + 16}" text-anchor="middle">{first}</text>'
-        if only
-        else f'<text x="{LEFT}" y="{BASE + 16}">{first}</text>'
+        f'<text x="{LEFT}" y="{BASE + 16}">{first}</text>'
         f'<text x="{WIDTH}" y="{BASE + 16}" text-anchor="end">{last}</text>'
     )
     return f'{shares}<line x1="{LEFT}" y1="{BASE}" x2="{WIDTH}" y2="{BASE}"/>{ends}'

@@ -1,5 +1,6 @@
 """Inputs and outputs of a model or component, now against then, with their distributions drawn."""
 
+from audit.lineage.drifting.drift_columns import ColumnDrift
 from audit.web.answer import Answer, Asked, Parameter, Screen
 from audit.web.drawn.bars import drawing
 
@@ -27,7 +28,9 @@ def _answer(asked: Asked) -> Answer:
     larger = asked.here(sample=str(min(MAX_SAMPLE, sample * MORE))) if report.sampled else None
     view = {
         "report": report,
-        "columns": [(one, drawing(one.name, one.then, one.now)) for one in report.columns],
+        "columns": [
+            (one, _reasons(one), drawing(one.name, one.then, one.now)) for one in report.columns
+        ],
         "sides": SIDES,
         "larger": larger,
     }
@@ -38,6 +41,15 @@ def _answer(asked: Asked) -> Answer:
     return Answer(
         f"Drift of {what}", {**report.to_json(), "larger_sample": larger}, view, tuple(words)
     )
+
+
+def _reasons(column: ColumnDrift) -> list[str]:
+    """Why, with the names of statistics as words."""
+    found = list(column.reasons)
+    for one in column.statistics:
+        words = one.statistic.replace("_", " ").lower()
+        found = [reason.replace(one.statistic, words) for reason in found]
+    return found
 
 
 DRIFT = Screen(

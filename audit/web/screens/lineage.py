@@ -13,6 +13,7 @@ from audit.replay.points import parse_time
 from audit.web import links
 from audit.web.answer import Answer, Asked, Parameter, Screen
 from audit.web.drawn.graph import MAX_DRAWN, drawing
+from audit.web.drawn.labels import edge_words, labels, pieces
 from audit.web.pinned import pin_text
 
 DEFAULT_DEPTH = 12
@@ -45,7 +46,13 @@ def _answer(asked: Asked) -> Answer:
         "found": found,
         "graph": drawing(found, link),
         "too_many": len(found.nodes) > MAX_DRAWN,
-        "rows": [(node, link(node), causes.get(node.id, [])) for node in found.nodes.values()],
+        "rows": [
+            (node, link(node), causes.get(name, []), pieces(node))
+            for name, node in found.nodes.items()
+        ],
+        "named": labels(found),
+        "anchors": {name: f"thing-{at}" for at, name in enumerate(found.nodes, start=1)},
+        "edge_words": edge_words,
         "downstream": downstream,
         "other": asked.here(downstream=None if downstream else "1", after=None),
         "looked": looked,

@@ -1,6 +1,7 @@
 """What was predicted, which runs there were, which models: newest first."""
 
 import json
+import time
 from typing import Any
 
 from audit.ledger.cards import duration_text, status_text
@@ -8,12 +9,13 @@ from audit.lineage.recorded.predictions import PRIMARY, Prediction, output_text,
 from audit.replay.books import Books
 from audit.web.answer import Answer, Asked, Parameter, Screen, Table
 from audit.web.pinned import pin_text
+from audit.web.screens.predicted import PREDICTIONS as OF_PREDICTIONS
+from audit.web.screens.predicted import naming, of_model
 
 DEFAULT_ROWS = 50
 MAX_SKIP = 1_000_000
 SEARCH_SECONDS = 0.1
 """So long a page is searched for. What was found by then is shown, and the next page goes on."""
-_PREDICTIONS = "type:prediction"
 _MODELS = "type:model.version"
 _CSV = (
     *("log", "index", "time", "prediction", "about", "model", "version", "role", "status"),
@@ -23,27 +25,47 @@ AFTER = Parameter("after", "The token of the page before.")
 
 
 def _predictions(asked: Asked) -> Answer:
-    query = f"{_PREDICTIONS} {asked.text('q') or ''}".strip()
+    model = asked.text("model")
     if asked.wants_table:
         everything = asked.ledger.predictions(asked.text("q") or "", asked.cut)
+        if model is not None:
+            everything = filter(naming(model), everything)
         return Answer("Predictions", {}, {}, table=Table(_CSV, map(_cells, everything)))
-    page = asked.ledger.page(
-        query, asked.cut, after=asked.text("after"), limit=DEFAULT_ROWS, within_s=SEARCH_SECONDS
-    )
-    books = Books(asked.ledger.reader, asked.cut)
-    found = [read_prediction(books, one) for one in page.records if _is_prediction(one)]
+    found, onward, stopped = _searched(asked, model)
     data = {
         "predictions": [one.to_json() for one in found],
-        "next": page.next,
-        "stopped": page.stopped,
+        "next": onward,
+        "stopped": stopped,
     }
     view: dict[str, Any] = {
         "rows": [(one, output_text(one)) for one in found],
-        "older": None if page.next is None else asked.here(after=page.next),
+        "older": None if onward is None else asked.here(after=onward),
         "primary": PRIMARY,
     }
-    command = ("audit", "predictions", *_words(asked))
-    return Answer("Predictions", data, view, command, next=view["older"])
+    title = "Predictions" if model is None else f"Predictions of {model}"
+    # The command line cannot ask for a model's predictions: a page of them names no command.
+    command = ("audit", "predictions", *_words(asked)) if model is None else ()
+    return Answer(title, data, view, command, next=view["older"])
+
+
+def _searched(asked: Asked, model: str | None) -> tuple[list[Prediction], str | None, bool]:
+    """Predictions, the token of what follows, and whether the time was over before."""
+    query = f"{OF_PREDICTIONS} {asked.text('q') or ''}".strip()
+    books = Books(asked.ledger.reader, asked.cut)
+    found: list[Prediction] = []
+    after, end_s = asked.text("after"), time.monotonic() + SEARCH_SECONDS
+    while True:
+        left_s = max(0.0, end_s - time.monotonic())
+        page = asked.ledger.page(query, asked.cut, after=after, limit=DEFAULT_ROWS, within_s=left_s)
+        after = page.next
+        records = [one for one in page.records if _is_prediction(one)]
+        if model is None:
+            return [read_prediction(books, one) for one in records], after, page.stopped
+        # A page is shown whole: what is left of it could not be gone on with.
+        found += of_model(books, records, model)
+        is_over = page.stopped or time.monotonic() > end_s
+        if after is None or len(found) >= DEFAULT_ROWS or is_over:
+            return found, after, after is not None and len(found) < DEFAULT_ROWS
 
 
 def _is_prediction(record: Any) -> bool:
@@ -118,7 +140,11 @@ PREDICTIONS = Screen(
     template="predictions.html",
     about="Predictions that a query fits, newest first; CSV and Parquet have all, oldest first.",
     answer=_predictions,
-    parameters=(Parameter("q", "A query.", example="key:003 recorded:2026-01-05"), AFTER),
+    parameters=(
+        Parameter("q", "A query.", example="key:003 recorded:2026-01-05"),
+        Parameter("model", "Only those of this model, NAME or NAME@VERSION.", example="churn@3"),
+        AFTER,
+    ),
     menu="Predictions",
     tabular=True,
 )

@@ -16,6 +16,7 @@ from audit.replay.points import Cut
 from audit.replay.refs import parse_ref
 from audit.web.answer import Answer, Asked, Parameter, Screen
 from audit.web.query_text import term
+from audit.web.screens.predicted import known_of
 
 REF = Parameter(
     "ref",
@@ -37,18 +38,44 @@ def _prediction(asked: Asked) -> Answer:
 
 def _model(asked: Asked) -> Answer:
     answer = _card(asked, "model")
-    name = answer.data["card"]["name"]
+    name, version = (answer.data["card"][part] for part in ("name", "version"))
     found = serving_history(asked.ledger.reader, name, asked.cut)
     shown = found[-MAX_SERVED:]
+    own = [one for one in found if one.version == version]
+    ended_us = max((one.until_us for one in own if one.until_us is not None), default=None)
+    known = known_of(asked.ledger, asked.cut, f"{name}@{version}", answer.view["recorded_us"])
+    listed = asked.link("/predictions", model=f"{name}@{version}", q=known.since_when(ended_us))
     data = {
         **answer.data,
         "serving": [one.to_json() for one in shown],
         "serving_in_all": len(found),
+        "predictions": {**known.to_json(), "page": listed},
     }
-    view = {**answer.view, "served": shown, "drift": asked.link("/drift", what=name)}
     query = f"{term('type', MODEL_TRANSITION)} {term('entity', 'model')} {term('key', name)}"
-    view["transitions"] = asked.link("/events", q=query)
+    view = {
+        **answer.view,
+        # What serves now stands first on the page, all that ever did in a table below.
+        "pairs": _without(answer.view["pairs"], "SERVED"),
+        "known": known,
+        "own_version": version,
+        "serves": [one for one in own if one.until_us is None],
+        "ended_us": ended_us,
+        "served": shown,
+        "drift": asked.link("/drift", what=name),
+        "trained": asked.link("/drift", what=name, baseline=f"model/{name}@{version}"),
+        "transitions": asked.link("/events", q=query),
+    }
     return Answer(answer.title, data, view, answer.command)
+
+
+def _without(pairs: list[tuple[str, str, str | None]], label: str) -> list[Any]:
+    """The lines of a card but those under a label; a line without one belongs to that above."""
+    found, under = [], ""
+    for pair in pairs:
+        under = pair[0] or under
+        if under != label:
+            found.append(pair)
+    return found
 
 
 def _run(asked: Asked) -> Answer:
@@ -76,6 +103,8 @@ def _card(asked: Asked, word: str) -> Answer:
         "pairs": [(label, text, _ref_in(text)) for label, text in pairs],
         "trace": asked.link("/trace", ref=ref),
         "downstream": asked.link("/trace", ref=ref, downstream="1"),
+        "recorded_us": record.recorded_time_us,
+        "known": None,
         "served": [],
         "drift": None,
     }

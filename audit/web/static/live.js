@@ -11,8 +11,9 @@
   const MAX_ROWS = 1000;
   const POLL_MS = 2000;
 
-  function cell(tag, text) {
+  function cell(tag, text, label) {
     const made = document.createElement(tag);
+    if (label) made.dataset.label = label;
     made.append(text);
     return made;
   }
@@ -32,7 +33,7 @@
     place.scope = "row";
     place.className = "keep";
     row.append(place, cell("td", moment(one.recorded_us)), cell("td", one.type));
-    row.append(cell("td", one.what), cell("td", one.actor), cell("td", one.says));
+    row.append(cell("td", one.what), cell("td", one.actor, "Actor"), cell("td", one.says, "Says"));
     row.className = "fresh";
     body.prepend(row);
     table.parentElement.hidden = false;

@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from audit.replay.columnar.kept.files import TEMPORARY, CannotKeep
@@ -43,10 +43,13 @@ class LogFolder:
             sync_folder(self.path)
 
     @contextlib.contextmanager
-    def locked(self, wait_s: float = 0.0) -> Iterator[bool]:
+    def locked(
+        self, wait_s: float = 0.0, waiting: Callable[[], object] = lambda: None
+    ) -> Iterator[bool]:
         """The right to write, for a block; False when another has it even after so long a wait.
 
-        Raises CannotKeep when the folder cannot be written to at all.
+        `waiting` is called meanwhile; what it raises ends the wait. Raises CannotKeep when the
+        folder cannot be written to at all.
         """
         until = time.monotonic() + wait_s
         changed, patience = self._changed_ns(), time.monotonic() + STALLED_S
@@ -58,6 +61,7 @@ class LogFolder:
                 if time.monotonic() >= min(until, patience):
                     yield False
                     return
+                waiting()
                 time.sleep(WAIT_S)
                 # Whoever dropped the folder took the lock's file with it: a lock on that is none.
                 if not self._is_there(descriptor):

@@ -190,6 +190,14 @@ class LogModel:
         except (NotFound, InvalidInput, StoreCorrupt):
             return None
 
+    def _require_same(self, size: int, root: str | None) -> None:
+        """Raise StoreCorrupt where the log is no longer the one that reading it began with.
+
+        What was read would be of two logs, and bound to the root of the second.
+        """
+        if self.root(size) != root:
+            raise StoreCorrupt(f"log {self.log} was exchanged while it was read; ask again")
+
     # The tail in memory
 
     def extend(self, size: int, progress: Progress | None = None) -> None:
@@ -199,14 +207,16 @@ class LogModel:
         kept = _kept(self.tail, size)
         start = kept[-1].stop if kept else self.sealed_stop
         made: list[AnyPiece] = []
+        whole = self.root(size)
 
         def below(name: str) -> "pa.Array":
             return self._keys_below([*self.sealed, *kept, *made], name)
 
         for piece, full in build(self._reader, self.log, start, size, below, progress):
             made.append(InMemory(piece, full))
+        self._require_same(size, whole)
         self.tail = [*kept, *made]
-        self._head = self.stop, self.root(self.stop)
+        self._head = self.stop, whole
 
     # To disk
 
@@ -222,7 +232,12 @@ class LogModel:
             if mine:
                 self._seal(folder, size, progress)
                 return True
-        with folder.locked(LOCK_WAIT_S) as mine:
+
+        def waiting() -> None:
+            if progress is not None:
+                progress(0, size)
+
+        with folder.locked(LOCK_WAIT_S, waiting) as mine:
             # Whoever had it has built most of it, or all.
             if mine:
                 self._seal(folder, size, progress)
@@ -235,6 +250,7 @@ class LogModel:
         kept = _kept(self.sealed, size)
         manifest = self.manifest.up_to(len(kept))
         start = manifest.stop
+        whole = self.root(size)
 
         def below(name: str) -> "pa.Array":
             return self._keys_below(kept, name)
@@ -245,6 +261,7 @@ class LogModel:
                 raise StoreCorrupt(
                     f"log {self.log} has no root hash at {piece.stop}; run audit verify"
                 )
+            self._require_same(size, whole)
             entry = write_piece(folder.path, piece, full, root)
             manifest = manifest._replace(pieces=(*manifest.pieces, entry))
             if full:

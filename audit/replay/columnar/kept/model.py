@@ -69,6 +69,7 @@ class ReadModel:
         self._epochs_before = 0
         self._lock = RLock()
         self._keeps = folder is not None
+        self._building = False
 
     def _say(self, note: str) -> None:
         if note not in self.notes and len(self.notes) < MAX_NOTES:
@@ -93,6 +94,23 @@ class ReadModel:
         """Another number once something that was given before holds no longer."""
         with self._lock:
             return self._epochs_before + sum(model.epoch for model in self._logs.values())
+
+    @property
+    def building(self) -> bool:
+        """Whether it reads so much just now that who asks would wait for long."""
+        return self._building
+
+    def can_keep(self) -> bool:
+        """Whether it can be written to its folder."""
+        if self.folder is None or not self._keeps:
+            return False
+        try:
+            for info in self._reader.logs():
+                with LogFolder(self.folder, info.log, self._mode).locked():
+                    continue
+        except CannotKeep:
+            return False
+        return True
 
     # How far it goes
 
@@ -127,6 +145,16 @@ class ReadModel:
         if size <= model.stop:
             self._given[model.log] = size
             return
+        last = model.sealed_stop if self._keeps else model.stop
+        self._building = size - last > MAX_TAIL_ENTRIES
+        try:
+            self._read_on(model, size)
+        finally:
+            self._building = False
+
+    def _read_on(self, model: LogModel, size: int) -> None:
+        if self.progress is not None:
+            self.progress(0, size - model.stop)  # which may raise, if it is to be left
         if self._keeps and size - model.sealed_stop > MAX_TAIL_ENTRIES:
             try:
                 if not model.seal(size, self.progress):
