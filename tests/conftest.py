@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.services import fixtures, shared
-from tests.services.fixtures import (  # noqa: F401 - pytest finds them by being here
+# What helpers assert then says what it saw, as in the tests themselves; before they are imported.
+_HELPERS = {f"tests.{path.stem}" for path in Path(__file__).parent.iterdir()}
+pytest.register_assert_rewrite(*sorted(_HELPERS - sys.modules.keys()))
+
+from tests.services import fixtures, shared  # noqa: E402
+from tests.services.fixtures import (  # noqa: E402, F401 - pytest finds them by being here
     REQUIRE_SERVICES,
     kafka_server,
     postgres_server,
@@ -33,6 +38,9 @@ IN_MEMORY = Path("/dev/shm")
 """A file system of Linux in which a commit waits for no disk."""
 IN_MEMORY_BYTES = 4 << 30
 """So much must be free there, for ledgers, servers and the environment of the wheel."""
+
+WHY_CHARS = 2_000
+"""Of what is said at the end about each test that failed."""
 
 PURE = {"event", "log", "tlog"}
 """Folders of tests without any store or process: no file of theirs takes long."""
@@ -114,9 +122,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say which broker and which database this run used."""
+    """Say which broker and which database this run used; and once more what failed and why, in
+    full: where only the end of a log is kept, pytest's own last lines are cut off at its width."""
     for line in fixtures.used:
         terminalreporter.write_line(f"used: {line}")
+    stats = terminalreporter.stats
+    for report in (*stats.get("failed", ()), *stats.get("error", ())):
+        crash = getattr(report.longrepr, "reprcrash", None)
+        why = str(report.longrepr) if crash is None else crash.message
+        terminalreporter.write_line(f"{report.nodeid}: {why[:WHY_CHARS]}")
 
 
 @pytest.fixture(scope="session")

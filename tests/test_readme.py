@@ -24,6 +24,7 @@ from audit.cli.app import app
 from tests.acceptance.claims import told_once
 from tests.services.kafka import KafkaServer
 from tests.services.postgres import PostgresServer
+from tests.services.process import free_ports
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -33,7 +34,8 @@ BLOCK = re.compile(
 CLUSTER = re.compile(r"<!-- cluster -->\n```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CLUSTER_BUS = "kafka://localhost:9092/audit.events"
 CLUSTER_STORE = "postgresql://audit@localhost/audit"
-TIMEOUT_S = 120
+SERVE, SERVED_AT = "(audit serve >", "http://127.0.0.1:8460"
+TIMEOUT_S = 240
 DEMO = re.compile(r"audit demo --dir (\w+) > ([\w.]+)(?: +#.*)?")
 PLAIN = re.compile(r"(?:cd (\w+) && )?audit ([^|<>;&`$]*?)(?: \| (.*))?")
 """A command of ours alone: where, its words, and what filters it prints to."""
@@ -129,6 +131,12 @@ def with_ids(command: str, ids: dict[str, str]) -> str:
     return ID.sub(lambda found: ids.get(found[0], found[0]), command)
 
 
+def at_port(command: str, port: int) -> str:
+    """A command with a port of this run for the default one, which another process may have."""
+    served = command.replace(SERVE, f"(audit serve --port {port} >")
+    return served.replace(SERVED_AT, f"http://127.0.0.1:{port}")
+
+
 def matches(shown: str, printed: str) -> bool:
     parts = re.split(r"^\.\.\.$", masked(shown), flags=re.MULTILINE)
     pattern = ".*".join(re.escape(part.strip("\n")) for part in parts)
@@ -140,7 +148,9 @@ def test_the_readme_shows_what_is_printed(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     text = README.read_text()
-    wrong = []
+    assert SERVE in text
+    assert SERVED_AT in text
+    wrong, [port] = [], free_ports(1)
     ids: dict[str, str] = {}
     for kind, block in BLOCK.findall(text):
         if block.startswith(("$ make", "$ git", "$ pip")):
@@ -159,7 +169,7 @@ def test_the_readme_shows_what_is_printed(
                 (tmp_path / demo[2]).write_text(told.text)
                 printed = ""
             else:
-                printed = run(with_ids(command, ids), tmp_path)
+                printed = run(at_port(with_ids(command, ids), port), tmp_path)
             ids |= renamed(shown, printed)
             if not matches(shown, printed):
                 wrong.append(f"$ {command}\nshown:\n{shown}\nprinted:\n{printed}")

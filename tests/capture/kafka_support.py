@@ -13,7 +13,7 @@ from audit.kafka.clients import open_consumer
 from audit.kafka.topics import entity_partition_key, partition_of
 from audit.kafka.transport import Fetched
 
-READ_LIMIT_S = 60.0
+READ_LIMIT_S = 240.0
 
 
 class Said(NamedTuple):

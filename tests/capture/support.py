@@ -96,7 +96,7 @@ class Done(NamedTuple):
     err: str
 
 
-def python(code: str, *args: object, timeout_s: float = 60) -> Done:
+def python(code: str, *args: object, timeout_s: float = 240) -> Done:
     """Run a piece of Python in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, args)],

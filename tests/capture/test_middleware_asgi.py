@@ -21,6 +21,7 @@ from audit.capture.request import MAX_REQUEST_ID_CHARS, trace_id_of
 from audit.errors import InvalidInput
 from audit.event.envelope import Event
 from tests.capture.support import events, url
+from tests.consumers.processes import wait_until
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -88,7 +89,8 @@ def test_a_real_server(emit: Emitter, tmp_path: Path) -> None:
         assert stream.getheader("x-request-id") == "s-1"
         broken = get("/broken", ("x-request-id", "b-1"))
         assert broken.status == 500
-        time.sleep(0.1)
+        # It goes on after its answer.
+        wait_until("the task has ended", lambda: "task/after" in seen(emit, tmp_path))
     found = seen(emit, tmp_path)
     for n in range(20):
         for key in (f"pool/{n}", f"pool/{n}/background"):

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -61,6 +62,8 @@ def main() -> None:
         if child == 0:
             try:
                 work(spec, lambda tell=tell: os.write(tell, b"!"))
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(0)
         os.close(tell)

@@ -173,7 +173,7 @@ def test_follow_shows_what_comes_and_ends_when_interrupted(user: Cli, ledger_dir
             user("emit", "create", "user", "6", '{"name": "new"}')
             assert "name=new" in running.stdout.readline()
             running.send_signal(signal.SIGINT)
-            assert running.wait(timeout=30) == 0
+            assert running.wait(timeout=120) == 0
             assert running.stderr.read() == ""
         finally:
             running.kill()  # it would be waited for without end

@@ -221,7 +221,7 @@ class Member:
     def __init__(self, place: Place, **settings: Any) -> None:
         """Start it; it ends with the block that it is used in."""
         given = {"store": place.store, "session_timeout_s": SESSION_S, **settings}
-        self.error: AuditError | None = None
+        self.error: BaseException | None = None
         self.code: int | None = None
         self._stop = threading.Event()
         self._settings = Settings(bus=place.bus, **given)
@@ -233,6 +233,9 @@ class Member:
             self.code = run(self._settings, self._stop)
         except AuditError as error:
             self.error, self.code = error, error.exit_code
+        except BaseException as error:  # a bug: a test that ends with this block shows it
+            self.error = error
+            raise
 
     @property
     def alive(self) -> bool:
@@ -242,7 +245,7 @@ class Member:
     def ended(self) -> int | None:
         """Wait until it ends by itself; the exit code."""
         self._thread.join(PATIENCE_S)
-        assert not self._thread.is_alive()
+        assert not self._thread.is_alive(), f"it did not end within {PATIENCE_S} s"
         return self.code
 
     def stop(self) -> int | None:
@@ -259,6 +262,8 @@ class Member:
         code = self.stop()
         if kind is None:
             assert (code, self.error) == (0, None)
+        elif self.error is not None:
+            print(f"a consumer of this process ended: {self.error!r}")
 
 
 def consume(place: Place, **settings: Any) -> int | None:

@@ -16,7 +16,7 @@ from audit.event.types import record_schema
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "schemas" / "examples"
 KEYS = 200
-TRUNCATE_EVERY = 2_500
+TRUNCATE_EVERY = 1_000
 RECORDS = ("prediction", "model.run", "model.version", "model.transition", "review")
 """Said as the example of their own schema; the plain ones with other fields than theirs."""
 PLAIN_RECORDS = ("component.run", "dataset.version", "feature.definition", "ground_truth", "review")

@@ -54,7 +54,7 @@ def test_the_broker_dies_is_away_and_loses_a_disk(
     put(lost, [b"nobody may take this for what follows"])
     with lines() as said:
         member = Member(lost)
-        wait_until("it is refused", lambda: said.count("a partition is refused") == 1)
+        wait_until("it is refused", lambda: "a partition is refused" in said.text)
         assert member.stop() == 1
     assert f"accounts for all offsets below 40 of {lost.topic}/0" in said.text
     assert "bring the topic's data back" in said.text
@@ -113,7 +113,7 @@ def test_retention_deletes_what_was_not_read(kafka_server: KafkaServer, ledger_d
     put(place, some_lost(range(100, 105)), partition=1)
     delete_below(place, {0: 50, 1: 5})
     with Forked(place) as consumer:
-        wait_until("it reads both", lambda: consumer.said.count("reading") == 2)
+        wait_until("it reads both", lambda: consumer.said.count("reading") >= 2)
         place.wait_sealed()
         assert "messages expired before they were read; the log says so" in consumer.said
         assert "offsets=30 to 49" in consumer.said
@@ -122,7 +122,7 @@ def test_retention_deletes_what_was_not_read(kafka_server: KafkaServer, ledger_d
         assert skips(entries[2]) == [(0, 5, "EXPIRED")]
         # It happens to a consumer that runs but is held up, too.
         consumer.pause()
-        sleep(0.3)  # a request for more, sent before, must not be answered with these
+        sleep(1)  # a request for more, sent before, must not be answered with these
         put(place, some_lost(range(20, 60)))
         delete_below(place, {0: 90})
         put(place, some_events(place, range(40, 50)))

@@ -6,9 +6,11 @@ import pytest
 
 from audit.errors import StoreCorrupt
 from audit.store import open_reader
+from consumers import service
 from consumers.heads import Heads
 from tests.backends import BACKENDS, Backend, PostgresqlBackend, SqliteBackend
 from tests.consumers.faults import Feed, Place, consume, lines
+from tests.consumers.processes import PATIENCE_S
 from tests.consumers.rederive import check
 from tests.services.kafka import KafkaServer
 
@@ -34,6 +36,7 @@ def seal_without_heads(place: Place, feed: Feed) -> None:
     feed.flush()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Heads, "write", lambda *_: None)
+        patch.setattr(service, "PUBLISH_WITHIN_S", PATIENCE_S)
         assert consume(place) == 0
 
 

@@ -16,7 +16,7 @@ from audit.kafka.address import parse_address
 from audit.kafka.clients import open_consumer
 from consumers.service import run
 from consumers.settings import Settings
-from tests.consumers.processes import Consumer, ending, free_port, metrics, wait_until
+from tests.consumers.processes import PATIENCE_S, Consumer, ending, free_port, metrics, wait_until
 from tests.consumers.support import an_event, consume, control, sealed, send, sizes
 from tests.services.kafka import KafkaServer
 
@@ -29,13 +29,13 @@ def store(ledger_dir: Path) -> str:
 def counted(port: int, name: str) -> float:
     try:
         return metrics(port).get(f"attestory_{name}", 0.0)
-    except urllib.error.URLError:
-        return -1.0  # it does not listen yet
+    except OSError:
+        return -1.0  # it does not listen yet, or is held up
 
 
 def probe(port: int, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -67,7 +67,7 @@ def test_two_members_share_and_take_over(
     first = start(0)
     with ending(first):
         wait_until("it reads all", lambda: counted(ports[0], "opened_partitions") == 4)
-        assert probe(ports[0], "/readyz") == (200, "ok\n")
+        wait_until("it is ready", lambda: probe(ports[0], "/readyz") == (200, "ok\n"))
         second = start(1)
         with ending(second):
             say(0)
@@ -94,9 +94,8 @@ def test_sigterm_seals_what_is_in_hand(
 ) -> None:
     bus = kafka_server.url(kafka_server.new_topic())
     port = free_port()
-    consumer = Consumer(
-        ledger_dir, bus, store, "--health", f"127.0.0.1:{port}", "--linger", "60000"
-    )
+    options = ("--health", f"127.0.0.1:{port}", "--linger", "60000")
+    consumer = Consumer(ledger_dir, bus, store, *options, patient=True)
     with ending(consumer):
         wait_until("it reads", lambda: counted(port, "opened_partitions") == 1)
         send(bus, [an_event(n) for n in range(5)])
@@ -123,8 +122,9 @@ def test_a_second_signal_ends_it_at_once(
 ) -> None:
     bus = kafka_server.url(kafka_server.new_topic())
     port = free_port()
-    session = ("--session-timeout", "2")
-    consumer = Consumer(ledger_dir, bus, store, "--health", f"127.0.0.1:{port}", *session)
+    options = ("--health", f"127.0.0.1:{port}", "--session-timeout", "2")
+    # The first signal has it wait for the store for longer than this test lasts.
+    consumer = Consumer(ledger_dir, bus, store, *options, patient=True)
     path = store.removeprefix("sqlite:///")
     with ending(consumer), closing(sqlite3.connect(path, isolation_level=None)) as other:
         wait_until("it reads", lambda: counted(port, "opened_partitions") == 1)
@@ -159,11 +159,11 @@ class InProcess:
 
     def __exit__(self, *_: object) -> None:
         self.stop.set()
-        self._thread.join(60)
+        self._thread.join(PATIENCE_S)
 
     def ended(self) -> object:
         """What came of it."""
-        self._thread.join(60)
+        self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
         return self.result[0]
 

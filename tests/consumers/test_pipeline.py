@@ -1,16 +1,14 @@
 """A machine-learning pipeline over a topic of several partitions: its records meet across logs."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from audit.ledger import Ledger
 from audit.store import open_reader
-from tests.consumers.processes import audit
+from tests.cli.conftest import run
 from tests.consumers.support import consume
 from tests.services.kafka import KafkaServer
 
@@ -89,7 +87,8 @@ def test_a_pipeline_through_a_topic(
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    assert audit(tmp_path, "init", "--store", store)[0] == 0
+    monkeypatch.chdir(tmp_path)
+    run("init", "--store", store)
     script = tmp_path / "pipeline.py"
     script.write_text(PIPELINE)
     done = subprocess.run(
@@ -111,29 +110,16 @@ def test_a_pipeline_through_a_topic(
         assert len(list(ledger.events("entity:prediction"))) == CUSTOMERS + 2
     check_order(store)
 
-    def said(*arguments: str) -> Any:
-        code, printed = audit(tmp_path, *arguments, "--store", store, "--json")
-        assert code == 0, printed
-        return [json.loads(line) for line in printed.splitlines()] if printed else []
-
-    code, printed = audit(tmp_path, "runs", "--store", store)
-    assert code == 0 and all(
-        name in printed for name in ("collect", "clean", "pipeline", "late", "broken")
-    )
+    printed = run("runs", "--store", store).out
+    assert all(name in printed for name in ("collect", "clean", "pipeline", "late", "broken"))
     assert "FAIL" in printed and "START" not in printed.split()
-    code, printed = audit(tmp_path, "trace", f"prediction/{prediction}", "--store", store)
-    assert code == 0
+    printed = run("trace", f"prediction/{prediction}", "--store", store).out
     assert all(name in printed for name in ("late@1", "clean", "collect")), printed
-    code, printed = audit(tmp_path, "replay", f"prediction/{prediction}", "--store", store)
-    assert code == 0 and "IDENTICAL" in printed, printed
-    code, printed = audit(
-        tmp_path, "flag", f"prediction/{prediction}", "-m", "wrong", "--store", store
-    )
-    assert code == 0, printed
-    code, printed = audit(tmp_path, "review", "--store", store)
-    assert code == 0 and prediction in printed
-    code, printed = audit(tmp_path, "verify", "--store", store)
-    assert code == 0, printed
+    printed = run("replay", f"prediction/{prediction}", "--store", store).out
+    assert "IDENTICAL" in printed, printed
+    run("flag", f"prediction/{prediction}", "-m", "wrong", "--store", store)
+    assert prediction in run("review", "--store", store).out
+    run("verify", "--store", store)
 
 
 def check_order(store: str) -> None:

@@ -19,6 +19,7 @@ from audit.verify.verifier import verify
 from consumers.service import run
 from consumers.settings import Settings, Signatures
 from tests.cli.conftest import Cli, cli
+from tests.consumers.processes import PATIENCE_S, wait_until
 from tests.consumers.support import an_event, entries, sealed, send, sizes, the_schema
 from tests.services.kafka import KafkaServer
 
@@ -28,23 +29,28 @@ __all__ = ["cli"]
 @contextmanager
 def consuming(bus: str, store: str) -> Iterator[None]:
     """A consumer that requires signatures, in a thread."""
-    stop, codes = threading.Event(), []
+    stop, ended = threading.Event(), []
     settings = Settings(bus=bus, store=store, signatures=Signatures.REQUIRE, linger_ms=5)
-    thread = threading.Thread(target=lambda: codes.append(run(settings, stop)))
+
+    def consume() -> None:
+        try:
+            ended.append(run(settings, stop))
+        except BaseException as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=consume)
     thread.start()
     try:
         yield
     finally:
         stop.set()
-        thread.join(30)
-    assert codes == [0]
+        thread.join(PATIENCE_S)
+    assert ended == [0]
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    until_s = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < until_s
-        time.sleep(0.1)  # the consumer runs in this process: whoever looks holds it up
+    # The consumer runs in this process: whoever looks holds it up.
+    wait_until("it came to that", condition, pause_s=0.1)
 
 
 def came(store: str, log: int) -> list[str]:

@@ -17,6 +17,7 @@ from audit.store.contract import StoredCheckpoint
 from consumers import publisher as module
 from consumers.metrics import Metrics
 from consumers.publisher import Publisher
+from tests.consumers.processes import PATIENCE_S, wait_until
 from tests.consumers.support import an_event, the_schema
 from tests.services.kafka import KafkaServer
 
@@ -94,9 +95,9 @@ def test_one_that_was_held_up_does_not_have_the_last_word(processes: Processes) 
     older, newer = processes.seal(1), processes.seal(2)
     late, owner = processes.publisher(), processes.publisher()
     processes.offer(owner, newer)
-    assert owner.drain(10)
+    assert owner.drain(PATIENCE_S)
     processes.offer(late, older)
-    assert late.drain(10)
+    assert late.drain(PATIENCE_S)
     assert processes.topic() == [newer.note, older.note, newer.note]
     assert late.published(processes.ledger.origin) == newer.size
 
@@ -106,27 +107,25 @@ def test_it_is_found_without_an_end_too(processes: Processes) -> None:
     late = processes.publisher()
     processes.away = True
     processes.offer(late, older)
-    deadline = time.monotonic() + 20
-    while processes.asked < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until("the store was asked", lambda: processes.asked >= 2)
     processes.away = False
-    while late.published(processes.ledger.origin) < newer.size and time.monotonic() < deadline:
-        time.sleep(0.05)
+    origin = processes.ledger.origin
+    wait_until("the newer one is published", lambda: late.published(origin) >= newer.size)
     assert processes.topic() == [older.note, newer.note]
 
 
 def test_a_busy_log_costs_the_store_nothing(
     processes: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CHECK_AFTER_S", 5.0)
+    monkeypatch.setattr(module, "CHECK_AFTER_S", PATIENCE_S)
     publisher = processes.publisher()
     for number in range(5):
         processes.offer(publisher, processes.seal(number))
         time.sleep(0.15)
     assert processes.asked == 0
-    assert publisher.drain(10)
+    assert publisher.drain(PATIENCE_S)
     newest = processes.seal(9)
     processes.offer(publisher, newest)
     processes.away = True
-    assert publisher.drain(10), "an end does not wait for a store that is away"
+    assert publisher.drain(PATIENCE_S), "an end does not wait for a store that is away"
     assert processes.topic()[-1] == newest.note

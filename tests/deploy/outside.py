@@ -17,7 +17,7 @@ from tests.deploy.support import DEPLOY, interpolate, load_yaml
 
 ORIGIN = "example.com/deploy"
 HEALTH_PORT = "9464"
-LIMIT_S = 60.0
+LIMIT_S = 240.0
 
 
 class Outside:
@@ -124,7 +124,7 @@ class Outside:
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of a page of the consumer; (0, reason) while it does not listen."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as page:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as page:
                 return page.status, page.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

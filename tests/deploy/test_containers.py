@@ -23,7 +23,7 @@ from tests.services.process import free_ports
 
 pytestmark = pytest.mark.needs("psql")
 
-WAIT_S = 60.0
+WAIT_S = 240.0
 OF_PROMETHEUS = {"up": frozenset({"job", "instance"})}
 ADDED_LABELS = frozenset({"job", "instance"})
 """What Prometheus itself says, and adds to everything."""

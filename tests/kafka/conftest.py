@@ -12,7 +12,7 @@ from audit.kafka.clients import open_consumer, open_producer
 from audit.kafka.transport import Consumer, Fetched, Producer
 from tests.services.kafka import KafkaServer
 
-PATIENCE = 60
+PATIENCE = 480
 """Polls of a quarter of a second after which what has not come will not come."""
 
 

@@ -149,13 +149,13 @@ def test_a_message_that_the_ledger_does_not_have_is_found(pair: Pair, cli: Cli) 
 
 def recreate(pair: Pair) -> None:
     """The topic of the same name, empty; the broker may still be deleting the old one."""
-    for _ in range(200):
+    for _ in range(2_400):
         try:
             with pair.admin() as admin:
                 admin.create_topics({pair.name: {"num_partitions": 2, "replication_factor": 1}})
             break
         except KafkaError:
-            continue
+            time.sleep(0.05)
     wait(lambda: all(m["error_code"] == 0 for m in describe(pair)))
 
 
@@ -166,7 +166,7 @@ def describe(pair: Pair) -> list[dict]:
 
 
 def wait(done: Callable[[], bool]) -> None:
-    for _ in range(200):
+    for _ in range(2_400):
         if done():
             return
         time.sleep(0.05)

@@ -6,14 +6,22 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from audit.kafka import tuning
 from audit.kafka.address import CLIENTS, KafkaAddress
 from audit.kafka.transport import Consumer, Fetched
 from tests.kafka.conftest import PATIENCE, Bus, new_group
 from tests.services.kafka import KafkaServer
 
 PARTITIONS = 4
-QUICK = {"session_timeout_s": 3.0}
-"""Members hear of each other with their heartbeats, three in this time."""
+POLLS_WITHIN_S = 6
+LASTING = {"session_timeout_s": 60.0}
+"""Whoever is held up by a busy machine is a member still."""
+
+
+@pytest.fixture(autouse=True)
+def quick_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Members hear of each other with them."""
+    monkeypatch.setattr(tuning, "MAX_HEARTBEAT_INTERVAL_S", 1.0)
 
 
 @dataclass
@@ -94,12 +102,12 @@ def test_partitions_change_hands_without_loss_or_repetition(buses: tuple[Bus, Bu
     address = one.topic(PARTITIONS)
     group, log = new_group(), Log()
     send(one, address, 400)
-    first = Member(one.member(address, group, **QUICK), address.topic, log)
+    first = Member(one.member(address, group, **LASTING), address.topic, log)
     steps_until(lambda: sum(log.next_offset.values()) == 400, first)
     assert first.held == set(range(PARTITIONS))
 
     other_address = address._replace(client=two.client)
-    second = Member(two.member(other_address, group, **QUICK), address.topic, log)
+    second = Member(two.member(other_address, group, **LASTING), address.topic, log)
     send(one, address, 400)
     steps_until(lambda: len(first.held) == len(second.held) == 2, first, second)
     assert first.held | second.held == set(range(PARTITIONS))
@@ -123,7 +131,7 @@ def test_members_may_be_busy_between_their_polls(bus: Bus) -> None:
     # The group's answers then come while nobody polls.
     address = bus.topic(PARTITIONS)
     group, log = new_group(), Log()
-    consumers = [bus.member(address, group, **QUICK) for _ in range(2)]
+    consumers = [bus.member(address, group, **LASTING) for _ in range(2)]
     members = [Member(consumer, address.topic, log) for consumer in consumers]
     send(bus, address, 400)
     for _ in range(PATIENCE * 4):
@@ -140,10 +148,11 @@ def test_members_may_be_busy_between_their_polls(bus: Bus) -> None:
 def test_who_polls_too_late_has_lost_its_partitions(bus: Bus) -> None:
     address = bus.topic(PARTITIONS)
     send(bus, address, 400)
-    consumer = bus.member(address, new_group(), session_timeout_s=1, max_poll_interval_s=1)
+    limits = {"session_timeout_s": POLLS_WITHIN_S, "max_poll_interval_s": POLLS_WITHIN_S}
+    consumer = bus.member(address, new_group(), **limits)
     member = Member(consumer, address.topic, Log())
     steps_until(lambda: len(member.held) == PARTITIONS, member)
-    time.sleep(2.5)  # the database was slow
+    time.sleep(POLLS_WITHIN_S + 1.5)  # the database was slow
     send(bus, address, 400)
     steps_until(lambda: sum(member.log.next_offset.values()) == 800, member)
     assert member.told == ["assigned", "lost", "assigned"]

@@ -129,6 +129,20 @@ def test_exotic_features_survive_bit_by_bit(case: Case) -> None:
     ids=lambda f: type(f).__name__,
 )
 def test_every_form_of_features(case: Case, features: Any) -> None:
+    version = case.register(np.array([[0.1, 0.2], [0.3, -0.7]]))
+    model = version.object
+
+    @predictor(model=version, emitter=case.emit)
+    def score(features: Any) -> Any:
+        return np.asarray(features, dtype=float).reshape(1, -1) @ model
+
+    answer = score(features)
+    assert answer.shape == (1, 2)
+    found = case.replay(score.last_id)
+    assert (found.output, found.messages) == ("IDENTICAL", ())
+
+
+def test_a_pipeline(case: Case) -> None:
     version = case.register(
         make_pipeline(StandardScaler(), trained()).fit([[5, 1], [9, 0]], [1, 0])
     )
@@ -136,10 +150,9 @@ def test_every_form_of_features(case: Case, features: Any) -> None:
 
     @predictor(model=version, emitter=case.emit)
     def score(features: Any) -> Any:
-        return model.predict_proba(np.asarray(features, dtype=float).reshape(1, -1))
+        return model.predict_proba(features)
 
-    answer = score(features)
-    assert answer.shape == (1, 2)
+    assert score(np.array([[5.0, 1.0]])).shape == (1, 2)
     found = case.replay(score.last_id)
     assert (found.output, found.messages) == ("IDENTICAL", ())
 

@@ -6,7 +6,6 @@ import math
 import os
 import struct
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -211,7 +210,7 @@ def test_a_shadow_has_the_primarys_request_and_features(case: Case) -> None:
 
 def test_nothing_of_a_shadow_reaches_the_caller(case: Case) -> None:
     first, second = case.register({}, "1"), case.register({}, "2")
-    done = threading.Event()
+    done, ended = threading.Event(), threading.Event()
 
     @predictor(model=second, emitter=case.emit)
     def failing(features: Any) -> float:
@@ -223,15 +222,15 @@ def test_nothing_of_a_shadow_reaches_the_caller(case: Case) -> None:
 
     @predictor(model=second, emitter=case.emit)
     def slow(features: Any) -> Any:
-        done.wait(10)
+        done.wait(120)
+        ended.set()
         return object()
 
     score = predictor(
         model=first, emitter=case.emit, shadow=[failing, refusing, slow], threshold=0.5
     )(double)
-    begin = time.perf_counter()
     assert score({"x": 1.0}) == 2.0
-    assert time.perf_counter() - begin < 5
+    assert not ended.is_set()
     done.set()
     score.flush()
     found = recorded(case)
@@ -253,7 +252,7 @@ def test_too_many_waiting_shadows_are_recorded_as_not_run(
 
     @predictor(model=case.register({}, "2"), emitter=case.emit)
     def waits(features: Any) -> float:
-        gate.wait(10)
+        gate.wait(120)
         return 1.0
 
     score = predictor(model=case.register({}, "1"), emitter=case.emit, shadow=waits)(double)

@@ -24,7 +24,7 @@ from tests.services.process import Process, Unobtainable, free_ports, tail
 GIVEN = "AUDIT_TEST_KAFKA"
 POM = "kafka-pom.xml"
 JAVA_MINIMUM = 17
-START_LIMIT_S = 60.0
+START_LIMIT_S = 180.0
 
 SETTINGS = {
     "process.roles": "broker,controller",
@@ -141,7 +141,7 @@ class KafkaServer:
         self._broker.close()
 
     @contextlib.contextmanager
-    def _admin(self, limit_ms: int = 10_000) -> Iterator[Any]:
+    def _admin(self, limit_ms: int = 60_000) -> Iterator[Any]:
         from kafka import KafkaAdminClient
 
         admin = KafkaAdminClient(bootstrap_servers=self.bootstrap, bootstrap_timeout_ms=limit_ms)
@@ -157,8 +157,8 @@ class KafkaServer:
 
         host, _, port = self.bootstrap.rpartition(":")
         try:
-            socket.create_connection((host, int(port)), 1).close()
-            with self._admin(1_000) as admin:
+            socket.create_connection((host, int(port)), 5).close()
+            with self._admin(5_000) as admin:
                 admin.list_topics()
         except (OSError, KafkaError):
             return False
@@ -309,7 +309,7 @@ def exercise(server: KafkaServer) -> None:
 
     topic = server.new_topic()
     producer = KafkaProducer(bootstrap_servers=server.bootstrap)
-    producer.send(topic, b"value").get(10)
+    producer.send(topic, b"value").get(60)
     producer.close()
     consumer = KafkaConsumer(
         topic, bootstrap_servers=server.bootstrap, group_id=topic, auto_offset_reset="earliest"

@@ -18,8 +18,8 @@ from tests.services.postgres_programs import Programs, programs
 from tests.services.process import Process, Unobtainable, environment, free_ports, tail
 
 GIVEN = "AUDIT_TEST_POSTGRES"
-START_LIMIT_S = 60.0
-LOCK_LIMIT_S = 10
+START_LIMIT_S = 180.0
+LOCK_LIMIT_S = 60
 
 SETTINGS = {"listen_addresses": "127.0.0.1", "max_connections": "100", "shared_buffers": "64MB"}
 NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}

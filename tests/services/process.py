@@ -13,8 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-STOP_LIMIT_S = 30.0
+STOP_LIMIT_S = 120.0
 LOG_TAIL_LINES = 30
+FIRST_PORT, LAST_PORT = 20_000, 32_000
+"""Below those that outgoing connections take, so that a port stays free while its server is down
+and a test waits to start it again."""
+PORTS_OF_WORKER = 1_000
 
 _SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="services")
 """Starts every program. The kernel sends a program its death signal when the *thread* that started
@@ -108,18 +112,24 @@ def tail(log: Path, lines: int = LOG_TAIL_LINES) -> str:
     return "\n".join(text.splitlines()[-lines:]) or "(the log is empty)"
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on now, below those that outgoing connections take.
+_given: set[int] = set()
+"""Ports that this process gave to somebody, whose server may be down just now."""
 
-    So a port stays free while its server is down and a test waits to start it again.
-    """
+
+def free_ports(count: int) -> list[int]:
+    """Ports nobody listens on now, and which no other test of this run is given."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
+    slices = (LAST_PORT - FIRST_PORT) // PORTS_OF_WORKER
+    first = FIRST_PORT + (int(worker) + 1 if worker else 0) % slices * PORTS_OF_WORKER
+    if len(_given) > PORTS_OF_WORKER // 2:  # those of the first tests are nobody's any more
+        _given.clear()
     ports: list[int] = []
-    with contextlib.ExitStack() as held:
-        while len(ports) < count:
-            port = random.SystemRandom().randrange(20_000, 32_000)
-            listener = held.enter_context(socket.socket())
-            with contextlib.suppress(OSError):
+    while len(ports) < count:
+        port = random.SystemRandom().randrange(first, first + PORTS_OF_WORKER)
+        if port not in _given:
+            with socket.socket() as listener, contextlib.suppress(OSError):
                 listener.bind(("127.0.0.1", port))
+                _given.add(port)
                 ports.append(port)
     return ports
 

@@ -49,8 +49,9 @@ class Keeper:
         if wanted not in self._kept:
             try:
                 server = kafka.obtain() if wanted == KAFKA else registry.obtain()
-            except (Unobtainable, RuntimeError, OSError) as error:
-                self._kept[wanted] = str(error) or type(error).__name__
+            except Exception as error:  # without its thread all workers would wait for ever
+                known = isinstance(error, Unobtainable)
+                self._kept[wanted] = str(error) if known else f"{type(error).__name__}: {error}"
             else:
                 self._kept[wanted] = server
                 self._say(server.description)

@@ -12,7 +12,7 @@ from tests.services.postgres import PostgresServer
 def produce(server: KafkaServer, topic: str, *values: bytes) -> None:
     producer = KafkaProducer(bootstrap_servers=server.bootstrap)
     sent = [producer.send(topic, value) for value in values]
-    assert [future.get(30).offset for future in sent]
+    assert [future.get(60).offset for future in sent]
     producer.close()
 
 

@@ -44,6 +44,7 @@ from tests.apps.shop.models import (
 
 ACTOR_HEADER = "X-User"
 DOOMED, UNDONE = "doomed", "undone"
+KEEP_ALIVE_S = 600
 
 
 class Doomed(Exception):
@@ -313,7 +314,15 @@ def make_app(database: str, capture: str) -> Any:
 def main(spec: dict[str, Any]) -> None:
     """Serve until it is killed."""
     app = make_app(spec["database"], spec["capture"])
-    uvicorn.run(app, host="127.0.0.1", port=spec["port"], log_level="error", access_log=False)
+    uvicorn.run(
+        app,
+        host="127.0.0.1",
+        port=spec["port"],
+        log_level="error",
+        access_log=False,
+        # A client that is held up between two requests finds its connection as it left it.
+        timeout_keep_alive=KEEP_ALIVE_S,
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Outboxes on both databases, filled as applications do, and the ledgers they end in."""
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,33 @@ def insert(engine: Engine, **columns: Any) -> None:
 def relay(engine: Engine, folder: Path, **settings: Any) -> Relay:
     """A relay into the ledger of a folder."""
     return Relay(engine, Settings(url(folder), **settings))
+
+
+@contextmanager
+def running(*relays: Relay) -> Iterator[None]:
+    """They run on threads of their own; the block ends when they have, and says what they met."""
+    errors: list[BaseException] = []
+
+    def run(one: Relay) -> None:
+        try:
+            one.run()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(one,)) for one in relays]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    except BaseException:
+        print(f"relays met {errors}, and {[one.outage for one in relays]}")
+        raise
+    finally:
+        for one in relays:
+            one.stop()
+        for thread in threads:
+            thread.join()
+    assert not errors, errors
 
 
 def count(engine: Engine, table: str) -> int:

@@ -167,7 +167,7 @@ from audit.capture.database.reconcile import Asked, reconcile
 from audit.store import open_reader
 url, against, count = sys.argv[1:]
 with open_reader(url) as reader:
-    asked = Asked("user", limit=10, rows_in_memory=20_000)
+    asked = Asked("user", limit=10, rows_in_memory=2_500)
     found = reconcile(reader, open_database(against), asked)
 assert found.counts["table"] == int(count) and found.counts["same"] == 1, found.counts
 assert found.missing[:2] == ("10", "100"), found.missing
@@ -178,20 +178,20 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_table(engine: Engine, ledger_dir: Path) -> None:
     app = App(engine, 'CREATE TABLE "user" (id INTEGER PRIMARY KEY, note TEXT)')
-    app.insert({"id": 1, "note": "x" * 500})
+    app.insert({"id": 1, "note": "x" * 4_000})
     relayed(engine, ledger_dir)
     peak_mb = []
-    for count in (20_000, 200_000):
+    for count in (2_500, 25_000):
         with engine.begin() as connection:
             numbers = (
                 'WITH RECURSIVE n(i) AS (SELECT max(id) + 1 FROM "user" UNION ALL '
                 f"SELECT i + 1 FROM n WHERE i < {count}) "
             )
-            one = 'INSERT INTO "user" {0}SELECT i, \'' + "x" * 500 + "' FROM n"
+            one = 'INSERT INTO "user" {0}SELECT i, \'' + "x" * 4_000 + "' FROM n"
             connection.execute(text(one.format(numbers)))
         address = engine.url.render_as_string(hide_password=False)
         child = [sys.executable, "-c", FLAT, url(ledger_dir), address, str(count)]
         done = subprocess.run(child, check=True, capture_output=True, text=True)
         peak_mb.append(int(done.stdout))
-    # 200,000 rows are 100 MB; what is remembered of them are digests of keys, 50 bytes each.
+    # 25,000 rows are 100 MB; what is remembered of them are digests of keys, 50 bytes each.
     assert peak_mb[1] - peak_mb[0] < 60, peak_mb

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 import audit
 from audit.capture.database import database_context
 from audit.errors import InvalidInput
-from tests.capture.database.outbox_support import DATABASES, new_database
+from tests.capture.database.outbox_support import DATABASES, count, new_database
 from tests.capture.database.trigger_support import (
     folded,
     opened,
@@ -22,6 +22,7 @@ from tests.capture.database.trigger_support import (
     told,
     triggers,
 )
+from tests.consumers.processes import wait_until
 
 PARENT = "CREATE TABLE parent (id INTEGER PRIMARY KEY, name TEXT UNIQUE, amount NUMERIC(10, 2))"
 CHILD = (
@@ -320,14 +321,16 @@ def test_the_snapshot_waits_for_writers_and_misses_none(database: Engine) -> Non
     threads = [threading.Thread(target=write, args=(n * 1_000_000,)) for n in range(3)]
     for thread in threads:
         thread.start()
-    time.sleep(0.1)
-    triggers.install(database)
-    time.sleep(0.1)
-    stop.set()
+    try:
+        wait_until("there is something", lambda: count(database, "parent") > 0)
+        triggers.install(database)
+        origins = {"snapshot", "trigger"}
+        wait_until("they write on", lambda: {row["origin"] for row in rows(database)} == origins)
+    finally:
+        stop.set()
     for thread in threads:
         thread.join()
     assert errors == []
-    assert {row["origin"] for row in rows(database)} == {"snapshot", "trigger"}
     same(database, "parent")
 
 

@@ -1,6 +1,6 @@
 """What only PostgreSQL has: TRUNCATE, COPY, MERGE, partitions, roles, triggers among triggers."""
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -231,11 +231,9 @@ def test_sessions_at_once_keep_the_order_of_each_key(captured: Engine) -> None:
                 connection.execute(f"UPDATE t SET n = n + 1 WHERE id = {key}".encode())
                 connection.rollback() if number % 7 == 0 else connection.commit()
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(work) for _ in range(4)]:
+            done.result()
     same(captured, "t")
 
 

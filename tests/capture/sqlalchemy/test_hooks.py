@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -391,11 +391,8 @@ def test_many_threads(engine: sa.Engine) -> None:
             with Session(engine) as session, session.begin():
                 session.execute(ITEM.update().where(ITEM.c.n >= 0).values(n=ITEM.c.n + number))
 
-    threads = [threading.Thread(target=work, args=(n,)) for n in (1, 10, 100)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(work, (1, 10, 100))) == [None] * 3
     last = {key: after["n"] for _, _, key, after in told(engine)}
     with engine.connect() as connection:
         rows = connection.execute(sa.select(ITEM.c.id, ITEM.c.n)).all()
