@@ -29,6 +29,36 @@ def signer_of(origin: str = ORIGIN, seed: bytes = SEED) -> Ed25519Signer:
     return Ed25519Signer.from_seed(origin, seed)
 
 
+@contextmanager
+def statements_of(store: Any) -> Iterator[list[tuple[str, Any]]]:
+    """The statements that a store or reader runs meanwhile, with their values.
+
+    SQLite tells them itself, the values in their text: some pass SQLAlchemy by.
+    """
+    seen: list[tuple[str, Any]] = []
+    engine = store._engine
+
+    def see(*call: Any) -> None:
+        seen.append((call[2], call[3]))
+
+    def trace(connection: Any, *_: Any) -> None:
+        connection.set_trace_callback(lambda text: seen.append((text, ())))
+
+    def untrace(connection: Any, *_: Any) -> None:
+        connection.set_trace_callback(None)
+
+    listening: list[tuple[str, Any]] = [("before_cursor_execute", see)]
+    if engine.dialect.name == "sqlite":
+        listening = [("checkout", trace), ("checkin", untrace)]
+    for name, heard in listening:
+        event.listen(engine, name, heard)
+    try:
+        yield seen
+    finally:
+        for name, heard in listening:
+            event.remove(engine, name, heard)
+
+
 class Backend(ABC):
     """A place for a ledger, and what tests do to it past the library."""
 

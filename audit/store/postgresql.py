@@ -13,17 +13,21 @@ import re
 import select
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from functools import cache
+from typing import Any, NamedTuple, cast
 from urllib.parse import unquote
 
 import psycopg
 from psycopg import conninfo
 from psycopg.pq import Format
 from psycopg.types.string import BytesBinaryDumper
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
+from sqlalchemy.util import LRUCache
 
 from audit.errors import AuditError, InvalidInput, StoreMissing, Unavailable
 from audit.store.seam import translate
@@ -45,6 +49,11 @@ IDLE_TIMEOUT_MS = 30_000
 before whoever waits for the lock gives up."""
 DEAD_PEER_MS = 30_000
 """How long a server that does not answer is waited for."""
+
+MAX_COMPILED = 500
+"""Statements that are kept compiled; all that the library makes are about a hundred."""
+
+_COMPILED: LRUCache[object, object] = LRUCache(MAX_COMPILED)
 
 _DEFAULTS: dict[str, Any] = {
     "application_name": "attestory",
@@ -194,14 +203,21 @@ def engine_for(address: PostgresqlAddress, writing: bool, create: bool) -> Engin
 
     Raises StoreMissing, Unavailable, or InvalidInput when the server refuses the user.
     """
-    engine = create_engine(
-        "postgresql+psycopg://",
-        creator=lambda: _connect(address, writing),
-        poolclass=QueuePool,
-        # A reader's every question is a transaction of its own.
-        isolation_level="READ COMMITTED" if writing else "AUTOCOMMIT",
-        execution_options={"schema_translate_map": {None: address.schema}},
-        use_native_hstore=False,
+
+    def connect() -> DBAPIConnection:
+        return cast(DBAPIConnection, _connect(address, writing))
+
+    # See `sqlite._engine`: to compile the statements anew for each engine takes longer than to
+    # have them answered. They are kept by dialect, whatever the schema.
+    dialect = _dialect()
+    engine = Engine(
+        QueuePool(connect, dialect=dialect),
+        dialect,
+        URL.create("postgresql+psycopg"),
+        execution_options={
+            "schema_translate_map": {None: address.schema},
+            "compiled_cache": _COMPILED,
+        },
     )
     event.listen(engine, "checkout", _require_alive)
     try:
@@ -210,6 +226,20 @@ def engine_for(address: PostgresqlAddress, writing: bool, create: bool) -> Engin
         engine.dispose()
         raise
     return engine
+
+
+@cache
+def _dialect() -> PGDialect_psycopg:
+    """What SQLAlchemy knows of all servers, without asking each in four ways to it and back.
+
+    It would ask for the version, which `_require_place` does, and for settings that `_connect`
+    makes: the schema, how transactions are isolated, and that a backslash in a text is just that.
+    """
+    dialect = PGDialect_psycopg(  # type: ignore[no-untyped-call]
+        dbapi=psycopg, use_native_hstore=False
+    )
+    dialect._backslash_escapes = False
+    return dialect
 
 
 def _require_place(engine: Engine, address: PostgresqlAddress, create: bool) -> None:
@@ -265,7 +295,10 @@ def _connect(address: PostgresqlAddress, writing: bool) -> psycopg.Connection[An
         connection.execute(f"SELECT {calls}".encode())
         # COPY finds it by the type's number; otherwise it takes a slow one, for another class.
         connection.adapters.register_dumper(bytes, BytesBinaryDumper)
-        connection.autocommit = False
+        if writing:
+            connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        # A reader's every question is a transaction of its own.
+        connection.autocommit = not writing
     except BaseException as error:
         connection.close()
         if isinstance(error, psycopg.Error):

@@ -66,6 +66,11 @@ class PostgresqlDatabase:
 
     schema: str
 
+    @property
+    def asks_driver(self) -> bool:
+        """See `Database.asks_driver`."""
+        return False
+
     def has_ledger(self, connection: Connection) -> bool:
         """See `Database.has_ledger`.
 

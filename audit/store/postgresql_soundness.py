@@ -137,6 +137,10 @@ def signed_records(schema: str) -> str:
     return f"CREATE VIEW {name}.{VIEW} AS {_SIGNED_RECORDS.format(schema=name)}"
 
 
+for _index in tables.partial_indexes():
+    _index.dialect_options["postgresql"]["where"] = _index.dialect_options["sqlite"]["where"]
+
+
 def indexes_of(table: Table) -> list[Index]:
     """The indexes that a table has here, without that of its primary key."""
     return [index for index in table.indexes if index.info != tables.SQLITE_ONLY]

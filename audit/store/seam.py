@@ -1,10 +1,11 @@
 """The one place where a database's errors, and values of wrong types, become ours."""
 
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import CursorResult
+from sqlalchemy import CursorResult, PoolProxiedConnection
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from audit.errors import (
@@ -68,6 +69,25 @@ def fetched(result: CursorResult[Any]) -> list[tuple[Any, ...]]:
         return [] if cursor is None else list(cursor.fetchall())
     except driver.Error as error:
         raise DBAPIError.instance(None, None, error, driver.Error) from error
+
+
+def asked(
+    connect: Callable[[], PoolProxiedConnection], text: str, given: Any, give_back: bool = True
+) -> list[tuple[Any, ...]]:
+    """All rows of an SQLite question, asked of a connection of the pool, past SQLAlchemy.
+
+    Outside a transaction it is one of its own. Errors are wrapped as by `fetched`.
+    """
+    try:
+        pooled = connect()
+        try:
+            driver = cast(sqlite3.Connection, pooled.driver_connection)
+            return driver.execute(text, given).fetchall()
+        finally:
+            if give_back:
+                pooled.close()
+    except sqlite3.Error as error:
+        raise DBAPIError.instance(None, None, error, sqlite3.Error) from error
 
 
 @contextmanager

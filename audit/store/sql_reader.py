@@ -58,6 +58,7 @@ class SqlReader(SqlTiles):
         self._ask = statements.ask
         self._connected = statements.connected
         self._steady = statements.steady
+        self._within = statements.within
 
     def steady(self) -> AbstractContextManager[None]:
         """See `contract.Reader.steady`."""

@@ -70,7 +70,9 @@ class SqlStore(SqlReader):
             if not self._migrated:
                 migrations.migrate(connection, self._database, self._clock())
                 refuse(self.address, self._database.schema_faults(connection))
-            yield connection
+            # A second connection would take longer to be made than what it would be asked.
+            with self._within(connection):
+                yield connection
         self._migrated = True
 
     def is_empty(self) -> bool:

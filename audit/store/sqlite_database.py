@@ -32,6 +32,11 @@ _FIND_FULL = f"{_FIND}({', '.join('?' * MAX_IDS)})"
 class SqliteDatabase:
     """See `database.Database`."""
 
+    @property
+    def asks_driver(self) -> bool:
+        """See `Database.asks_driver`."""
+        return True
+
     def has_ledger(self, connection: Connection) -> bool:
         """See `Database.has_ledger`."""
         query = "SELECT 1 FROM sqlite_master WHERE name = 'schema_versions' LIMIT 1"

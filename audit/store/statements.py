@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from audit.store import tables
 from audit.store.database import Database
-from audit.store.seam import fetched, translate
+from audit.store.seam import asked, fetched, translate
 
 _entries = tables.entries.c
 _checkpoints = tables.checkpoints.c
@@ -194,6 +194,9 @@ class _Made(NamedTuple):
 _MADE: dict[tuple[str, str], _Made] = {}
 """What readers of this process made, for the next one: to make a statement takes a millisecond."""
 
+_SOME_SCHEMA = "the schema of a ledger"
+"""What stands for a schema in these; no name that a statement of ours holds."""
+
 
 class _Held:
     """The connection of `steady`, and how many are inside."""
@@ -252,6 +255,17 @@ class Statements:
         return None if held is None or held.connection.closed else held
 
     @contextmanager
+    def within(self, connection: Connection) -> Iterator[None]:
+        """Have this thread's questions asked in a transaction that it is in, of a writer."""
+        before = getattr(self._thread, "held", None)
+        self._thread.held = held = _Held(connection)
+        held.users += 1
+        try:
+            yield
+        finally:
+            self._thread.held = before
+
+    @contextmanager
     def connected(self) -> Iterator[Connection]:
         """A connection for one question: that of `steady`, where this thread is inside."""
         held = self._held()
@@ -270,7 +284,7 @@ class Statements:
     def ask(self, name: str, **values: Any) -> list[tuple[Any, ...]]:
         """The rows of a question, as the driver gives them.
 
-        In a transaction of its own, or in that of `steady`.
+        In a transaction of its own, or in that of `steady`. See `Database.asks_driver`.
 
         Raises what `seam.translate` makes of the driver's errors.
         """
@@ -282,26 +296,32 @@ class Statements:
             return self._run(made.text, given)
 
     def _run(self, text: str, given: Any) -> list[tuple[Any, ...]]:
+        if not self._database.asks_driver:
+            with self.connected() as connection:
+                return fetched(connection.exec_driver_sql(text, given))
+        if self._held() is None:
+            return asked(self._engine.raw_connection, text, given)
         with self.connected() as connection:
-            return fetched(connection.exec_driver_sql(text, given))
+            return asked(lambda: connection.connection, text, given, give_back=False)
 
     def _make(self, name: str) -> _Made:
-        options = self._engine.get_execution_options()
-        places = options.get("schema_translate_map")
-        if places is None:  # an SQLite file: all of them take the same SQL
-            kind = (name, self._engine.dialect.name)
-            if kind not in _MADE:
-                _MADE[kind] = self._compiled(name, places)
-            self._made[name] = _MADE[kind]
-        else:
-            self._made[name] = self._compiled(name, places)
-        return self._made[name]
+        dialect = self._engine.dialect
+        places = self._engine.get_execution_options().get("schema_translate_map")
+        kind = (name, dialect.name)
+        if kind not in _MADE:
+            _MADE[kind] = self._compiled(name, bool(places))
+        made = _MADE[kind]
+        if places is not None:
+            schema = dialect.identifier_preparer.quote_identifier(places[None])
+            made = made._replace(text=made.text.replace(f'"{_SOME_SCHEMA}"', schema))
+        self._made[name] = made
+        return made
 
-    def _compiled(self, name: str, places: Any) -> _Made:
+    def _compiled(self, name: str, in_schema: bool) -> _Made:
         compiled = QUESTIONS[name](self._database).compile(
             dialect=self._engine.dialect,
-            schema_translate_map=places,
-            render_schema_translate=bool(places),
+            schema_translate_map={None: _SOME_SCHEMA} if in_schema else None,
+            render_schema_translate=in_schema,
         )
         order = compiled.positiontup if compiled.positional else None
         fixed = {key: value for key, value in compiled.params.items() if value is not None}

@@ -8,10 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import event
 
 from audit.store.sql_store import SqlStore
-from tests.backends import Backend, messages, signer_of
+from tests.backends import Backend, messages, signer_of, statements_of
 
 SIGNER = signer_of()
 QUESTIONS: dict[str, tuple[Callable[[SqlStore], object], str]] = {
@@ -42,14 +41,8 @@ OTHER_LOG = 5
 
 def asked(store: SqlStore, ask: Callable[[SqlStore], object]) -> list[tuple[str, Any]]:
     """The statements that read entries, with their values."""
-    seen: list[tuple[str, Any]] = []
-
-    def see(*call: Any) -> None:
-        seen.append((call[2], call[3]))
-
-    event.listen(store._engine, "before_cursor_execute", see)
-    ask(store)
-    event.remove(store._engine, "before_cursor_execute", see)
+    with statements_of(store) as seen:
+        ask(store)
     return [
         (statement, values)
         for statement, values in seen

@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import event
 
 from audit.errors import StoreCorrupt
 from audit.ledger import Ledger
 from audit.replay import schemas
+from tests.backends import statements_of
 from tests.replay.conftest import LedgerInTest
 from tests.replay.test_cases_schema import FIRST, REMOVED, RENAMED
 
@@ -39,18 +39,9 @@ def opened(ledger: LedgerInTest) -> Iterator[Ledger]:
 
 def statements(opened: Ledger, ask: Question) -> list[str]:
     """The statements of a question."""
-    seen: list[str] = []
-
-    def see(*call: Any) -> None:
-        seen.append(call[2])
-
-    engine = opened.reader._engine  # type: ignore[attr-defined]
-    event.listen(engine, "before_cursor_execute", see)
-    try:
+    with statements_of(opened.reader) as seen:
         ask(opened)
-    finally:
-        event.remove(engine, "before_cursor_execute", see)
-    return seen
+    return [text for text, _ in seen if text not in ("COMMIT", "ROLLBACK")]
 
 
 def test_a_row_takes_so_many_statements(opened: Ledger) -> None:

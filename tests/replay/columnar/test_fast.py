@@ -72,7 +72,7 @@ def test_a_small_ledger_is_replayed_plainly(talked: LedgerInTest, tmp_path: Path
 def test_a_ledger_gives_the_same_with_and_without(
     talked: LedgerInTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(FastPath.__init__, "__defaults__", (0,))
+    monkeypatch.setattr(FastPath.__init__, "__defaults__", (0, *FastPath.__init__.__defaults__[1:]))
     url = talked.backend.url
     with Ledger(url, read_model="off") as off, Ledger(url, read_model=tmp_path / "columns") as on:
         assert off.read_model is None
