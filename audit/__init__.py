@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from audit.capture.pipeline.declare import dataset_version, ground_truth, review, transition
     from audit.capture.pipeline.features import features
     from audit.capture.pipeline.mlflow_run import mlflow_run
-    from audit.capture.pipeline.run_record import current_run
     from audit.capture.pipeline.runs import model_run
+    from audit.capture.pipeline.unrecorded import current_run
     from audit.capture.predicting.predictor import predictor
     from audit.capture.predicting.statuses import statuses
     from audit.capture.request import identify
@@ -105,7 +105,7 @@ _HOME = {
     "audited": "audit.capture.audited",
     "component": "audit.capture.pipeline.component",
     "context": "audit.capture.context",
-    "current_run": "audit.capture.pipeline.run_record",
+    "current_run": "audit.capture.pipeline.unrecorded",
     "dataset_version": "audit.capture.pipeline.declare",
     "features": "audit.capture.pipeline.features",
     "ground_truth": "audit.capture.pipeline.declare",

@@ -209,7 +209,21 @@ class PostgresqlBackend(Backend):
     def prepare(self) -> None:
         if not self._script:
             type(self)._script = self._recorded()
-        self.connection.execute(self._script.replace("SCHEMA", self.schema).encode())
+        script = self._script.replace("SCHEMA", self.schema).encode()
+        self._warm(self.url.partition("?")[0]).execute(script)
+
+    _warmed: ClassVar[dict[str, psycopg.Connection]] = {}
+    """The last server's connection for making tables: what it knows of the catalog is half."""
+
+    @classmethod
+    def _warm(cls, server: str) -> psycopg.Connection:
+        connection = cls._warmed.get(server)
+        if connection is None or connection.closed:
+            for other in cls._warmed.values():
+                other.close()
+            cls._warmed.clear()
+            connection = cls._warmed[server] = psycopg.connect(server, autocommit=True)
+        return connection
 
     def copy(self, schema: str) -> None:
         """Make a copy of the ledger in another schema of the server."""

@@ -159,7 +159,8 @@ def _schema_of(options: str) -> str:
         name = text.lower()
     else:
         raise InvalidInput(f"the URL's search_path must name one schema, not {text:.100}")
-    if len(name.encode()) > MAX_SCHEMA_BYTES or name.startswith("pg_") or "\x00" in name:
+    # A driver takes % in a statement for the place of a value.
+    if len(name.encode()) > MAX_SCHEMA_BYTES or name.startswith("pg_") or {"\0", "%"} & set(name):
         raise InvalidInput(f"{name:.100} cannot be the schema of a ledger")
     return name
 

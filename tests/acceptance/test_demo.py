@@ -1,13 +1,12 @@
 """`audit demo`: the whole story, as somebody sees it who has never seen a Merkle tree."""
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.claims import AUDIT, LEFT_OVER, MARKER, Claims, Told, told_once
+from tests.acceptance.claims import LEFT_OVER, MARKER, Claims, Told, here, told_once
 
 pytestmark = pytest.mark.slow
 
@@ -24,6 +23,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
 class TestOnOneMachine(Claims):
     """The story without any service."""
 
+    what_if = True
+
     def test_an_index_alone_names_an_entry(self, told: Told) -> None:
         assert "the correction, entry 28, never" in " ".join(told.text.split())
         assert told.settings == {}
@@ -37,7 +38,7 @@ def test_a_second_demo_takes_the_place_of_the_first(told: Told) -> None:
 
 def test_a_folder_with_somebodys_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("x")
-    done = _demo("--dir", str(tmp_path))
+    done = here(tmp_path, "--dir", ".")
     assert done.returncode == 2 and "not empty" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
@@ -53,28 +54,18 @@ def test_a_folder_with_somebodys_files_is_refused(tmp_path: Path) -> None:
 def test_a_place_where_it_cannot_play_is_refused(
     tmp_path: Path, option: str, url: str, words: str
 ) -> None:
-    done = _demo("--dir", str(tmp_path / "x"), option, url)
+    done = here(tmp_path, "--dir", "x", option, url)
     assert done.returncode == 2 and words in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_scikit_learn_it_says_what_to_install(tmp_path: Path) -> None:
-    program = (
-        "import sys\nsys.modules['sklearn'] = None\n"
-        "from audit.cli.app import app\nsys.exit(app.run(sys.argv[1:]))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, "demo", "--dir", "x"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
+def test_without_scikit_learn_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    done = here(tmp_path, "--dir", "x")
     assert done.returncode == 3
     assert done.stderr == (
         "error: the demo trains a model and needs scikit-learn: pip install 'attestory[ml]'\n"
     )
     assert list(tmp_path.iterdir()) == []
-
-
-def _demo(*options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*AUDIT, "demo", *options], capture_output=True, text=True)

@@ -1,5 +1,6 @@
 """Questions about pipelines, answered from what decorated functions recorded of themselves."""
 
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import pytest
 
 import audit
 from tests.cli.conftest import INQUIRIES, Cli
+from tests.cli.conftest import run as command
+from tests.lineage.small_model import Linear
 
 
 @audit.component(
@@ -43,15 +46,24 @@ def train(data: pd.DataFrame, C: float, max_iter: int = 500) -> Any:
     return model
 
 
+@pytest.fixture(scope="module")
+def made_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `pipeline`, to be copied."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    with contextlib.chdir(folder):
+        command("init", "--origin", "bank.example/credit")
+        command(
+            *("import", str(INQUIRIES), "--entity", "inquiry", "--key", "InquiryID"),
+            *("--valid-time", "InquiryDate"),
+        )
+        run_pipeline()
+    return folder
+
+
 @pytest.fixture
-def pipeline(cli: Cli) -> Cli:
+def pipeline(cli: Cli, ledger_dir: Path, made_pipeline: Path) -> Cli:
     """The example table, and a model trained on it by three recorded functions."""
-    cli("init", "--origin", "bank.example/credit")
-    cli(
-        *("import", str(INQUIRIES), "--entity", "inquiry", "--key", "InquiryID"),
-        *("--valid-time", "InquiryDate"),
-    )
-    run_pipeline()
+    shutil.copytree(made_pipeline, ledger_dir, dirs_exist_ok=True)
     return cli
 
 
@@ -98,9 +110,7 @@ def test_C10_hyperparameters_results_and_model_files(pipeline: Cli) -> None:
 @audit.model_run("served", seed=7, keep=True)
 def train_to_serve(data: pd.DataFrame, C: float) -> Any:
     """The version that is served, with the threshold that it decides by."""
-    from sklearn.linear_model import LogisticRegression
-
-    model = LogisticRegression(C=C).fit(data[["amount"]].to_numpy(), data["late"].to_numpy())
+    model = Linear(C=C).fit(data[["amount"]].to_numpy(), data["late"].to_numpy())
     return audit.current_run().model(model, version="1", threshold=0.5)
 
 
@@ -165,8 +175,8 @@ def test_C22_code_and_environment_of_a_dirty_tree(cli: Cli, ledger_dir: Path) ->
         "    return x\n"
         "step(1)\n"
     )  # fmt: skip
-    for command in (["init", "-q"], ["add", "step.py"], [*who, "commit", "-qm", "x"]):
-        subprocess.run([git, *command], cwd=ledger_dir, check=True)
+    for words in (["init", "-q"], ["add", "step.py"], [*who, "commit", "-qm", "x"]):
+        subprocess.run([git, *words], cwd=ledger_dir, check=True)
     subprocess.run([sys.executable, script], cwd=ledger_dir, check=True)
     clean_tree = last("step")
     script.write_text(script.read_text().replace("return x", "return x + 1"))

@@ -141,9 +141,11 @@ class _Continuum:
     """The same model with versions, in SQLAlchemy-Continuum's registry: one for all databases."""
 
     def __init__(self) -> None:
-        from sqlalchemy_continuum import make_versioned, version_class
+        from sqlalchemy_continuum import VersioningManager, make_versioned, version_class
 
-        make_versioned(user_cls=None)
+        self._manager = VersioningManager()
+        """Its own: the module's one is good for a single set of models."""
+        make_versioned(manager=self._manager, user_cls=None)
         self._model = _model("versioned", True)
         configure_mappers()
         self._versions = version_class(self._model).__table__
@@ -157,4 +159,4 @@ class _Continuum:
         """Take its listeners off SQLAlchemy again."""
         from sqlalchemy_continuum import remove_versioning
 
-        remove_versioning()
+        remove_versioning(manager=self._manager)

@@ -34,11 +34,12 @@ def run(count: int = 600) -> list[Result]:
         away: list[Told] = []
         rounds = at_most(ROUNDS)
         for number in range(rounds):
+            if number:
+                broker.start()
             up += _ask(shop, count // rounds, 2 * number + 1)
+            shop.drain()
             broker.stop()
             away += _ask(shop, count // rounds, 2 * number + 2)
-            broker.start()
-        shop.drain()
     with_s, without_s = median_s(up), median_s(away)
     return [
         Result(

@@ -23,7 +23,7 @@ from audit.kafka.topics import entity_partition_key, partition_of
 from audit.log.intake import Message
 from audit.store import open_reader
 from audit.tlog.keys import Ed25519Signer
-from tests.benchmarks.common import Result, make_messages, rate
+from tests.benchmarks.common import Result, cases, make_messages, rate
 from tests.services import kafka, postgres
 from tests.services.kafka import KafkaServer
 from tests.services.postgres import PostgresServer
@@ -80,10 +80,11 @@ def _run(broker: KafkaServer, database: PostgresServer, folder: Path, count: int
         place = f"{bus}?client={client}"
         polled = child(folder, "poll", place, "", total)
         copied = child(folder, "raw", place, database.new_database(), total)
-        for name, store in (
+        places = (
             ("PostgreSQL", database.new_database()),
             ("SQLite", f"sqlite:///{folder / client}.db"),
-        ):
+        )
+        for name, store in cases(places):
             ours = child(folder, "consume", place, store, total)
             found.append(_line(f"consume into {name}, {client}", ours, copied))
         found.append(_line(f"poll alone, {client}", polled, copied))

@@ -224,9 +224,20 @@ import audit, time, sys
 while True:
     with audit.Ledger(sys.argv[1]) as ledger:
         for _ in range(20):
-            ledger.replay("inquiry")
+            print(len(ledger.replay("inquiry")), flush=True)
             time.sleep(0.5)
 """
+
+
+def _asking(store: str) -> subprocess.Popen[str]:
+    """A process that has asked once, and goes on."""
+    asking = subprocess.Popen(
+        [sys.executable, "-c", _ASK, store], stdout=subprocess.PIPE, text=True
+    )
+    assert asking.stdout is not None
+    if not asking.stdout.readline():
+        raise SystemExit("the process that asks has ended")
+    return asking
 
 
 def _append(folder: Path, name: str, messages: list[Any], is_asked: bool) -> float:
@@ -234,15 +245,14 @@ def _append(folder: Path, name: str, messages: list[Any], is_asked: bool) -> flo
         store.append(0, messages[:5_000], SIGNER)
         asking = None
         if is_asked:
-            asking = subprocess.Popen([sys.executable, "-c", _ASK, store.address])
-            time.sleep(2)
+            asking = _asking(store.address)
         began = time.perf_counter()
         for part in batches(messages[5_000:] or messages, 5_000):
             store.append(0, part, SIGNER)
         took = time.perf_counter() - began
         if asking is not None:
             asking.kill()
-            asking.wait()
+            asking.communicate()
         return took
 
 

@@ -1,10 +1,11 @@
 """`audit reconcile`: rows a second against SQLite and PostgreSQL, and the memory it takes."""
 
 import contextlib
-import os
+import resource
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +16,7 @@ from audit.capture.database.connect import open_database
 from audit.capture.database.tables import install
 from audit.event.build import Built, data_event, schema_event
 from audit.event.envelope import encode_event
+from audit.ledger import Ledger
 from audit.log.intake import Message
 from tests.benchmarks.common import SIGNER, Result, new_store, rate
 from tests.services import postgres
@@ -35,7 +37,9 @@ def run(count: int = 100_000) -> list[Result]:
         for model, missed in (("on", 0), ("off", 0), ("on", MISSED)):
             if missed:
                 _miss(url, missed)
-            wall_s, cpu_s, peak_mb = measured(folder, url, model, missed)
+            where = "off" if model == "off" else f"{folder}/model"
+            ledger = f"sqlite:///{folder}/audit.db"
+            wall_s, cpu_s, peak_mb = apart(ledger, url, where, str(missed))
             what = f"reconcile {count:,} rows, {name}, read model {model}"
             what += f", {missed} differ" if missed else ""
             figure = rate(count, wall_s)
@@ -103,27 +107,32 @@ def _miss(url: str, count: int) -> None:
     engine.dispose()
 
 
-CHILD = """
-import resource, sys, time
-from audit.ledger import Ledger
-from audit.capture.database import reconcile
-url, against, model, missed = sys.argv[1:]
-with Ledger(url, read_model=model) as ledger:
-    if model != "off":
-        ledger.dataset("inquiry")  # builds it
-    wall_s, cpu_s = time.perf_counter(), time.process_time()
-    found = ledger.reconcile("inquiry", against, record=False)
-    wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
-assert found.counts["different"] == int(missed), found.counts
-print(wall_s, cpu_s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
-"""
+Figures = tuple[float, float, int]
+"""Seconds, seconds of CPU, peak MB of the process."""
 
 
-def measured(folder: Path, url: str, model: str, missed: int) -> tuple[float, float, int]:
-    """(seconds, seconds of CPU, peak MB of the process) in a process of its own."""
-    where = "off" if model == "off" else f"{folder}/model"
-    child = [sys.executable, "-c", CHILD, f"sqlite:///{folder}/audit.db", url, where, str(missed)]
-    done = subprocess.run(child, check=True, capture_output=True, text=True, env=dict(os.environ))
+def reconciled(url: str, against: str, model: str, missed: str) -> Figures:
+    """What it takes in this process."""
+    with Ledger(url, read_model=model) as ledger:
+        if model != "off":
+            ledger.dataset("inquiry")  # builds it
+        wall_s, cpu_s = time.perf_counter(), time.process_time()
+        found = ledger.reconcile("inquiry", against, record=False)
+        wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
+    assert found.counts["different"] == int(missed), found.counts
+    return wall_s, cpu_s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+CHILD = (
+    "import sys; from tests.benchmarks import bench_reconcile as bench\n"
+    "print(*bench.reconciled(*sys.argv[1:]))"
+)
+
+
+def apart(*given: str) -> Figures:
+    """The same in a process of its own."""
+    child = [sys.executable, "-c", CHILD, *given]
+    done = subprocess.run(child, check=True, capture_output=True, text=True)
     wall_s, cpu_s, peak_mb = done.stdout.split()
     return float(wall_s), float(cpu_s), int(peak_mb)
 

@@ -4,7 +4,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from audit.event.build import data_event, new_event_id, schema_event
 from audit.event.envelope import encode_event
@@ -18,6 +18,7 @@ SIGNER = Ed25519Signer.from_seed(ORIGIN, bytes(range(32)))
 REPEATS = 3
 most_repeats: int | None = None
 """Where it is to be seen only that a benchmark runs, nothing has to be timed more often."""
+Case = TypeVar("Case")
 
 
 class Result(NamedTuple):
@@ -34,11 +35,17 @@ def at_most(repeats: int) -> int:
     return repeats if most_repeats is None else min(repeats, most_repeats)
 
 
+def cases(given: Sequence[Case]) -> Sequence[Case]:
+    """What is to be measured one after the other, or only the last of it."""
+    return given[-at_most(len(given)) :]
+
+
 def seconds(action: Callable[[], object], repeats: int = REPEATS) -> float:
     """The median time of an action."""
     times = []
     for _ in range(at_most(repeats)):
-        gc.collect()
+        if most_repeats is None:
+            gc.collect()
         start = time.perf_counter()
         action()
         times.append(time.perf_counter() - start)

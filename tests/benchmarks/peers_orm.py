@@ -46,10 +46,12 @@ class Continuum:
     def __init__(self, made: BigLog, folder: Path) -> None:
         import sqlalchemy as sa
         from sqlalchemy import orm
-        from sqlalchemy_continuum import make_versioned, version_class
+        from sqlalchemy_continuum import VersioningManager, make_versioned, version_class
 
         self._sa = sa
-        make_versioned(user_cls=None, options={"strategy": "validity"})
+        self._manager = VersioningManager(options={"strategy": "validity"})
+        """Its own: the module's one is good for a single set of models."""
+        make_versioned(manager=self._manager, user_cls=None)
         base = orm.declarative_base()
         kinds = {
             "active": sa.Boolean,
@@ -126,7 +128,7 @@ class Continuum:
         """Take its listeners off SQLAlchemy again."""
         from sqlalchemy_continuum import remove_versioning
 
-        remove_versioning()
+        remove_versioning(manager=self._manager)
         self._engine.dispose()
 
 

@@ -44,9 +44,13 @@ def duckdb(parquet: str, query: str) -> dict[str, float]:
     return {"rows": len(connection.sql(query).to_arrow_table())}
 
 
-if __name__ == "__main__":
-    mode, *given = sys.argv[1:]
+def figures(mode: str, *given: str) -> dict[str, float]:
+    """What a mode found, the seconds since this was imported, the memory of this process."""
     found = {"build": build, "replay": replay, "duckdb": duckdb}[mode](*given)
     found["seconds"] = time.perf_counter() - BEGAN
     found["rss_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps(found))
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(figures(*sys.argv[1:])))

@@ -194,3 +194,29 @@ def test_control_entries_are_the_ledgers_own(store: SqlStore) -> None:
 def test_a_log_that_is_not_there_is_refused(store: SqlStore) -> None:
     with pytest.raises(StoreCorrupt, match="no entries or no checkpoint"):
         store.append(7, messages(0, 1), SIGNER)
+
+
+def test_all_that_an_append_asks_it_asks_within_its_transaction(
+    backend: Backend, store: SqlStore
+) -> None:
+    store.append(0, messages(0, 300), SIGNER)
+    with backend.store() as other:
+        # The head is found from the tiles, which a reader is asked for.
+        other.append(0, messages(300, 301), SIGNER)
+        assert other._engine.pool.checkedin() == 1  # type: ignore[attr-defined]
+        check_log(other, SIGNER.verifier)
+
+
+def test_an_append_that_fails_while_it_looks_for_the_head_may_be_repeated(
+    backend: Backend, store: SqlStore
+) -> None:
+    with backend.store() as other:
+        size = other.append(0, messages(0, 1), SIGNER).size
+        other._heads.clear()
+        backend.sql("ALTER TABLE tiles RENAME TO elsewhere")
+        for _ in range(2):
+            with pytest.raises(StoreCorrupt, match="not a ledger, or a broken one"):
+                other.append(0, messages(1, 2), SIGNER)
+        backend.sql("ALTER TABLE elsewhere RENAME TO tiles")
+        assert other.append(0, messages(1, 2), SIGNER).size == size + 1
+    check_log(store, SIGNER.verifier)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import LogisticRegression
 
 from audit.capture.emitter import Emitter
 from audit.capture.pipeline.runs import model_run
@@ -85,8 +84,10 @@ class Case:
         return record.index
 
 
-def trained(c: float = 0.5) -> LogisticRegression:
-    """A small real model, the same each time."""
+def trained(c: float = 0.5) -> Any:
+    """A small real model, the same each time; `small_model` has one that is loaded faster."""
+    from sklearn.linear_model import LogisticRegression
+
     rows = np.array([[5000.0, 1.0], [15000.0, 0.0], [20000.0, 0.0], [8000.0, 1.0], [250000.0, 0.0]])
     return LogisticRegression(C=c, max_iter=500).fit(rows / 1000, [1, 0, 0, 1, 0])
 

@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from audit.capture.pipeline.runs import model_run
 from audit.capture.predicting.predictor import Predictor, predictor
@@ -143,6 +141,9 @@ def test_every_form_of_features(case: Case, features: Any) -> None:
 
 
 def test_a_pipeline(case: Case) -> None:
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     version = case.register(
         make_pipeline(StandardScaler(), trained()).fit([[5, 1], [9, 0]], [1, 0])
     )

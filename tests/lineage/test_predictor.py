@@ -16,6 +16,7 @@ from audit.replay.points import resolve
 from audit.replay.query import parse_query
 from audit.store import open_reader
 from tests.lineage.common import CLOCK_US, Case, call_of, trained
+from tests.lineage.small_model import small
 
 NOW_US = CLOCK_US + 86_400_000_000
 RATE = 2.0
@@ -227,7 +228,7 @@ def generator(features: Any) -> Any:
     yield 1.0
 
 
-@pytest.mark.parametrize("function", [generator, print, Case, trained().predict])
+@pytest.mark.parametrize("function", [generator, print, Case, small().score])
 def test_what_is_no_plain_function(case: Case, function: Any) -> None:
     with pytest.raises(InvalidInput):
         predictor(model=case.register({}), emitter=case.emit)(function)

@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
 
 from audit.lineage.again.rerun import Reply, Request, rerun
 from audit.lineage.content.served import describe, describe_fields
 from audit.lineage.source.capsule import Capsule, Subject, capture
 from audit.lineage.source.environment import differences, environment
 from audit.store.blobs import digest_of
+from tests.lineage.small_model import Linear
 
-model = LogisticRegression(C=0.5).fit([[0.0, 1.0], [1.0, 0.5], [2.0, 0.0]], [0, 1, 1])
+ROWS, ANSWERS = [[0.0, 1.0], [1.0, 0.5], [2.0, 0.0]], [0, 1, 1]
+model: Any = Linear(C=0.5).fit(ROWS, ANSWERS)
 ARTIFACT = pickle.dumps(model, protocol=5)
 COLUMNS = ["a", "b"]
 THRESHOLD = 0.5
@@ -55,7 +56,12 @@ def run(
     return rerun(request, time_limit_s)
 
 
-def test_the_same_bits_come_out() -> None:
+def test_the_same_bits_come_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    real = LogisticRegression(C=0.5).fit(ROWS, ANSWERS)
+    monkeypatch.setitem(globals(), "model", real)
+    monkeypatch.setitem(globals(), "ARTIFACT", pickle.dumps(real, protocol=5))
     capsule = captured(score)
     assert capsule.missing == ()
     features = {"b": 0.1 + 0.2, "a": 5e-324}

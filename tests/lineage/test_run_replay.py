@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.linear_model import LogisticRegression
 
 from audit.capture.pipeline.component import component
 from audit.capture.pipeline.run_record import current_run
@@ -18,11 +17,12 @@ from audit.lineage.again.run_replay import RunReplay, replay_run
 from audit.replay.points import resolve
 from audit.store import open_reader
 from tests.lineage.common import Case
+from tests.lineage.small_model import Linear
 
 SCRIPT = """
 import sys
 import audit
-from sklearn.linear_model import LogisticRegression
+from tests.lineage.small_model import Linear
 
 with audit.Ledger() as ledger:
     known = ledger.replay("inquiry", as_of=sys.argv[1])
@@ -30,7 +30,7 @@ rows = known[["LoanAmount"]].astype(float).to_numpy() / 1000
 answers = known["PaymentStatus"].str.startswith("Late").tolist()
 with audit.model_run("late-payment", params={"C": 1.0}, seed=7) as run:
     run.input(known, name="inquiry")
-    classifier = LogisticRegression(C=1.0).fit(rows, answers)
+    classifier = Linear(C=1.0).fit(rows, answers)
     run.metric("accuracy", float(classifier.score(rows, answers)))
     run.model(classifier, version="1")
 print(run.run_id)
@@ -70,8 +70,8 @@ def frame() -> pd.DataFrame:
 def test_a_function_on_data_that_was_kept(case: Case) -> None:
     @component("training", keep=True, emitter=case.emit)
     def train(rows: pd.DataFrame, c: float = 1.0) -> Any:
-        found = LogisticRegression(C=c).fit(rows[["amount"]].to_numpy(), rows["late"])
-        current_run().metric("score", float(found.coef_[0, 0]))
+        found = Linear(C=c).fit(rows[["amount"]].to_numpy(), rows["late"])
+        current_run().metric("score", float(found.weights[1]))
         current_run().model(found, version="1", name="late")
         return rows * 2
 

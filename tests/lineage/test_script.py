@@ -16,13 +16,13 @@ from audit.store.blobs import BlobStore
 
 TRAIN = """\
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
 import audit
 
 LIMIT = 0.5
 COLUMNS = ["amount", "late"]
-model = LogisticRegression(C=0.5).fit(np.array([[5.0, 1.0], [15.0, 0.0], [8.0, 1.0]]), [1, 0, 1])
+rows = np.array([[5.0, 1.0], [15.0, 0.0], [8.0, 1.0]])
+model = np.linalg.lstsq(rows, np.array([0.9, 0.1, 0.8]), rcond=None)[0]
 
 with audit.model_run("credit-risk", params={"C": 0.5}, seed=7) as run:
     run.metric("auc", 0.81)
@@ -35,7 +35,7 @@ def row_of(features):
 
 @audit.predictor(model=version, key="customer")
 def score(features):
-    probability = model.predict_proba(row_of(features))[0, 1]
+    probability = (row_of(features) @ model)[0]
     return {"score": float(probability), "late": bool(probability >= LIMIT)}
 
 
@@ -59,7 +59,7 @@ model = version.load()
 
 @audit.predictor(model=version)
 def score(features):
-    return float(model.predict_proba([features])[0, 1])
+    return float(model @ features)
 
 
 score([5.0, 1.0])

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
 
 from audit.capture.pipeline.runs import model_run
 from audit.capture.predicting.predictor import Predictor, predictor
@@ -17,7 +16,8 @@ from audit.lineage.again.traffic import ReplayedTraffic, replay_traffic
 from audit.replay.points import resolve
 from audit.replay.query import parse_query
 from audit.store import open_reader
-from tests.lineage.common import Case, trained
+from tests.lineage.common import Case
+from tests.lineage.small_model import Linear, small
 
 EDGES = (math.nan, -0.0, 5e-324, 0.1 + 0.2, float(2**53), -math.inf)
 NAMES = ("Ελένη", "\U0001f600", "naïve", "003")
@@ -50,8 +50,8 @@ def thousand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
     """Served by a model that was trained here; a second version is registered as well."""
     case = Case(tmp_path_factory.mktemp("thousand"))
     others = np.array([[5.0, 0.0], [100.0, 1.0], [200.0, 2.0], [300.0, 1.0]])
-    scored(case, LogisticRegression().fit(others, [0, 0, 1, 1]), "2")
-    score = scored(case, trained(), "1")
+    scored(case, Linear().fit(others, [0, 0, 1, 1]), "2")
+    score = scored(case, small(), "1")
     for request in requests(1_000):
         score(request)
     case.emit.flush()

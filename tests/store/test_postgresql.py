@@ -75,6 +75,7 @@ def with_options(url: str, options: str) -> str:
         "postgresql://u:secret@h/d?nosuch=1",
         "postgresql://u:secret@h/d?options=-csearch_path%3Da%2Cb",
         "postgresql://u:secret@h/d?options=-csearch_path%3Dpg_temp",
+        "postgresql://u:secret@h/d?options=-csearch_path%3D%22a%25b%22",
         "postgresql://u:secret@h/d?options=-csearch_path%3D" + "s" * 64,
         "postgresql://u:secret@h/" + "d" * 9_000,
         "postgresql://u:secret@h/d?options=-csea%c0_path%3Ds",
@@ -503,6 +504,21 @@ def test_two_ledgers_in_one_database_know_nothing_of_each_other(
         assert other.counts(0).events == 1
         check_log(other, signer_of("example.com/other").verifier)
     assert store.counts(0).events == 3
+
+
+def test_a_schema_may_have_an_odd_name(backend: PostgresqlBackend) -> None:
+    name = "it's :one of [two]; --"
+    backend.sql(f'CREATE SCHEMA "{name}"')
+    escaped = f'"{name}"'.replace(" ", "\\ ")
+    url = backend.url.partition("?")[0] + "?options=" + quote(f"-csearch_path={escaped}", safe="")
+    with open_store(url, create=True) as store:
+        store.create(ORIGIN, SIGNER)
+        store.append(0, messages(0, 3), SIGNER)
+        store._heads.clear()
+        store.append(0, messages(3, 4), SIGNER)
+        assert store.counts(0).events == 4
+        check_log(store, SIGNER.verifier)
+    backend.sql(f'DROP SCHEMA "{name}" CASCADE')
 
 
 @contextmanager

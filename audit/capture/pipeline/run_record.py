@@ -37,16 +37,21 @@ import logging
 import os
 import time
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar, Token
+from collections.abc import Mapping
+from contextvars import Token
 from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
 from audit.capture.pipeline.outbox import NOT_REACHED, OnUnavailable, Outbox, compact
 from audit.capture.pipeline.registering import ModelOptions, feature_ref, register
 from audit.capture.pipeline.target import Target
-from audit.capture.pipeline.unrecorded import Unrecorded, checked_metric
+from audit.capture.pipeline.unrecorded import (
+    Unrecorded,
+    checked_metric,
+    current_run,
+    going_on,
+    running,
+)
 from audit.errors import AuditError, InvalidInput, LimitExceeded
 from audit.event.build import new_event_id
 from audit.event.values import normalize, normalize_fields
@@ -179,7 +184,7 @@ class RunRecorder:
         """The run begins: START. Raises Unavailable only where it was asked to."""
         if self._started_us is not None:
             raise InvalidInput("a run is used once; make a new one")
-        parent = _running.get()
+        parent = going_on.get()
         parent_id = None
         if isinstance(parent, RunRecorder):
             self.target.borrow(parent.target)
@@ -199,16 +204,16 @@ class RunRecorder:
         self._emit(self._record(STARTED), f"{self.run_id}:START")
         self.outbox.begun()
         self.going = True
-        self._token = _running.set(self)
+        self._token = going_on.set(self)
 
     def end(self, error: BaseException | None) -> None:
         """The run ends. What cannot be recorded of a failure is a note of its exception."""
         self.going = False
         if self._token is not None:
             try:
-                _running.reset(self._token)
+                going_on.reset(self._token)
             except ValueError:  # ended in another context than it began in
-                _running.set(None)
+                going_on.set(None)
         if os.getpid() != self._process_id:
             return  # a forked child left the block: the run is its parent's, which says the end
         try:
@@ -270,27 +275,6 @@ class RunRecorder:
     def _check_going(self) -> None:
         if not self.going:
             raise InvalidInput("a run records only while it is going on, inside its with block")
-
-
-_running: ContextVar[RunRecorder | Unrecorded | None] = ContextVar("audit_run", default=None)
-
-
-def current_run() -> RunRecorder | Unrecorded:
-    """The run that is going on here: add ``.param .metric .input .output .model`` to it.
-
-    Outside of any run it is one that records nothing, so that code works there as well.
-    """
-    return _running.get() or Unrecorded()
-
-
-@contextmanager
-def running(run: Unrecorded) -> Iterator[Unrecorded]:
-    """Let `current_run` give this one inside the block."""
-    token = _running.set(run)
-    try:
-        yield run
-    finally:
-        _running.reset(token)
 
 
 def status_of(error: BaseException | None) -> str:

@@ -1,9 +1,18 @@
-"""A run that nothing is recorded of: for code that adds to its run, called outside of any."""
+"""The run that is going on here; outside of any, one that nothing is recorded of.
 
-from typing import Any
+Light: a process that runs recorded code again loads this, and nothing that records.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
 
 from audit.errors import InvalidInput
 from audit.event.values import normalize, normalize_fields
+
+if TYPE_CHECKING:
+    from audit.capture.pipeline.run_record import RunRecorder
 
 
 class Unrecorded:
@@ -50,3 +59,25 @@ def checked_metric(name: str, value: Any) -> dict[str, float]:
     if type(number) is not float:
         raise InvalidInput(f"metric {name!r:.80} is a number, not {type(value).__name__}")
     return {str(key): number for key in normalize_fields({name: number})}
+
+
+going_on: ContextVar["RunRecorder | Unrecorded | None"] = ContextVar("audit_run", default=None)
+"""None: outside of any run."""
+
+
+def current_run() -> "RunRecorder | Unrecorded":
+    """The run that is going on here: add ``.param .metric .input .output .model`` to it.
+
+    Outside of any run it is one that records nothing, so that code works there as well.
+    """
+    return going_on.get() or Unrecorded()
+
+
+@contextmanager
+def running(run: Unrecorded) -> Iterator[Unrecorded]:
+    """Let `current_run` give this one inside the block."""
+    token = going_on.set(run)
+    try:
+        yield run
+    finally:
+        going_on.reset(token)

@@ -18,7 +18,6 @@ The guards (no network, no large files, no database to write to outside of the f
 accidents, not an attacker: what runs is decided by the caller, by the ledger's signatures.
 """
 
-import asyncio
 import contextlib
 import importlib
 import inspect
@@ -106,7 +105,7 @@ def _run(header: dict[str, Any], blobs: dict[str, bytes]) -> dict[str, Any]:
         raise runner.Stopped("features") from error
     # By name, as what is captured lies below the floor of what captures; the code that is run
     # imports it itself where it says anything about its run.
-    record = importlib.import_module("audit.capture.pipeline.run_record")
+    record = importlib.import_module("audit.capture.pipeline.unrecorded")
 
     class Noted(record.Unrecorded):  # type: ignore[misc, name-defined]
         """Also remembers what the run says it made."""
@@ -131,6 +130,8 @@ def _run(header: dict[str, Any], blobs: dict[str, bytes]) -> dict[str, Any]:
         try:
             output = function(*bound.args, **bound.kwargs)
             if header["async"]:
+                import asyncio
+
                 output = asyncio.run(output)
         except Exception as error:
             return {

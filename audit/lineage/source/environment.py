@@ -15,6 +15,8 @@ USUAL_PACKAGES = ("numpy", "pandas", "scipy", "sklearn")
 """Recorded, by import name, whenever the process has loaded them."""
 MACHINE = ("blas", "cpu_model", "cpus", "threads")
 """What `machine` says, besides packages: it decides the last bits of a sum."""
+_PACKAGE_OF = {"sklearn": "scikit-learn"}
+"""Where a usual package is not called as it is imported."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -31,10 +33,12 @@ def environment(modules: Iterable[str] = ()) -> dict[str, str]:
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
     }
+    # Who asks by the names that were recorded asks for these, too: they are no packages.
+    known = {"__main__", "builtins", *MACHINE, *found}
     loaded = (name for name in USUAL_PACKAGES if name in sys.modules)
     if modules.intersection(MACHINE):
         found |= {name: said for name, said in machine().items() if name in modules}
-    for name in sorted({*modules, *loaded} - {"__main__", "builtins", *MACHINE}):
+    for name in sorted({*modules, *loaded} - known):
         if name not in sys.stdlib_module_names:
             version = package_version(name)
             if version is not None:
@@ -61,9 +65,9 @@ def _lock_text() -> bytes:
 
     lines = set()
     for distribution in metadata.distributions():
-        name = distribution.metadata["Name"]
-        if name:
-            lines.add(f"{re.sub('[-_.]+', '-', name).lower()}=={distribution.version}")
+        said = distribution.metadata  # read anew, and parsed, by each look at it
+        if said["Name"]:
+            lines.add(f"{re.sub('[-_.]+', '-', said['Name']).lower()}=={said['Version']}")
     return "".join(f"{line}\n" for line in sorted(lines)).encode()
 
 
@@ -134,7 +138,7 @@ def package_version(module: str) -> str | None:
     from importlib import metadata
 
     try:
-        return metadata.version(module)
+        return metadata.version(_PACKAGE_OF.get(module, module))
     except (metadata.PackageNotFoundError, ValueError):
         pass
     # The package has another name than its module (scikit-learn, sklearn); this looks at them all.

@@ -9,6 +9,10 @@ import signal
 import sys
 from typing import Any
 
+# Imported when they are needed, which is anew in each of the forked processes.
+import audit.store.postgresql_database
+import audit.store.sql_store
+import audit.store.sqlite_database  # noqa: F401
 from audit.capture.database.connect import open_database
 from audit.capture.database.events import Waiting
 from audit.capture.database.relay import Judged, Relay, Settings

@@ -10,6 +10,10 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+# Imported when they are needed, which is anew in each of the forked processes.
+import audit.kafka.confluent_consumer
+import audit.store.sql_store
+import audit.store.sqlite_database  # noqa: F401
 from audit.capture.debezium.capture import DebeziumCapture, Settings
 from audit.capture.debezium.topic import EventName, Topic
 
