@@ -3,6 +3,8 @@
 import json
 import math
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -236,3 +238,21 @@ def test_bytes_under_another_digest_are_never_unpickled() -> None:
 class Bomb:
     def __reduce__(self) -> tuple[object, ...]:
         return (exit, (3,))
+
+
+SCIPY = """
+import sys
+from audit.lineage.source.environment import _machine, environment
+import scipy
+assert "scipy.linalg" not in sys.modules
+early = environment(["blas"])["blas"]
+import scipy.linalg
+_machine.cache_clear()
+print(early == environment(["blas"])["blas"])
+"""
+
+
+def test_what_computes_for_scipy_is_said_before_all_of_scipy_is_there() -> None:
+    """Else a process would say one BLAS, and the one that replays another."""
+    done = subprocess.run([sys.executable, "-c", SCIPY], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True"]

@@ -169,22 +169,10 @@ def load_numeric(names: Iterable[str]) -> None:
     if "numpy" in names:
         with contextlib.suppress(Exception):
             importlib.import_module("numpy")
-    if "scipy" in names and "scipy.linalg" not in sys.modules:
-        with contextlib.suppress(Exception):
-            _load_blas_of_scipy()
+    if "scipy" in names:
+        from audit.lineage.source.environment import load_blas_of_scipy
 
-
-def _load_blas_of_scipy() -> None:
-    """Load what computes for SciPy, alone: the package takes longer than most recorded calls."""
-    import ctypes
-    from importlib import machinery, util
-
-    try:
-        (folder,) = util.find_spec("scipy").submodule_search_locations  # type: ignore[union-attr, misc]
-        found = machinery.PathFinder.find_spec("_fblas", [str(Path(folder, "linalg"))])
-        ctypes.CDLL(found.origin)  # type: ignore[union-attr]
-    except (AttributeError, TypeError, ValueError, OSError):  # another SciPy, another system
-        importlib.import_module("scipy.linalg")
+        load_blas_of_scipy()
 
 
 def check_digests(blobs: dict[str, bytes]) -> None:

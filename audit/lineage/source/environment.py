@@ -1,7 +1,8 @@
 """What code ran on: Python, platform and package versions, recorded and compared.
 
 Cheap and local: no network is used, and nothing is imported for it but threadpoolctl, once NumPy or
-SciPy is loaded, which then says what computes for them. What cannot change is looked up once.
+SciPy is loaded, which then says what computes for them, and SciPy's BLAS, once SciPy is. What cannot
+change is looked up once.
 """
 
 import os
@@ -9,7 +10,9 @@ import platform
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache
+from importlib import import_module
 
 USUAL_PACKAGES = ("numpy", "pandas", "scipy", "sklearn")
 """Recorded, by import name, whenever the process has loaded them."""
@@ -78,6 +81,8 @@ def _machine(numpy_loaded: bool, scipy_loaded: bool) -> Mapping[str, str]:
     model = _cpu_model()
     if model:
         found["cpu_model"] = model
+    if scipy_loaded:
+        load_blas_of_scipy()
     libraries = _blas_libraries() if numpy_loaded or scipy_loaded else []
     if libraries:
         found["blas"] = ", ".join(sorted({kernel for kernel, _ in libraries}))
@@ -87,6 +92,27 @@ def _machine(numpy_loaded: bool, scipy_loaded: bool) -> Mapping[str, str]:
     elif libraries and libraries[0][1]:
         found["threads"] = ", ".join(sorted({threads for _, threads in libraries}))
     return found
+
+
+def load_blas_of_scipy() -> None:
+    """Load what computes for SciPy, alone: a part of SciPy that was loaded need not have done so.
+
+    Without this the same process would say one BLAS now, and two after its next import. The whole
+    of `scipy.linalg` takes longer to load than most recorded calls.
+    """
+    if "scipy.linalg" in sys.modules:
+        return
+    import ctypes
+    from importlib import machinery, util
+
+    try:
+        (folder,) = util.find_spec("scipy").submodule_search_locations  # type: ignore[union-attr, misc]
+        found = machinery.PathFinder.find_spec("_fblas", [os.path.join(folder, "linalg")])
+        ctypes.CDLL(found.origin)  # type: ignore[union-attr]
+    except (ImportError, AttributeError, TypeError, ValueError, OSError):
+        # Another SciPy, or another system.
+        with suppress(Exception):
+            import_module("scipy.linalg")
 
 
 def _cpu_model() -> str | None:
