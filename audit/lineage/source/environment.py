@@ -1,8 +1,8 @@
 """What code ran on: Python, platform and package versions, recorded and compared.
 
-Cheap and local: no network is used, and nothing is imported for it but threadpoolctl, once NumPy or
-SciPy is loaded, which then says what computes for them, and SciPy's BLAS, once SciPy is. What cannot
-change is looked up once.
+Cheap and local: no network is used, and nothing is loaded for it but threadpoolctl, once NumPy or
+SciPy is there, which then says what computes for them, and SciPy's BLAS. What cannot change is
+looked up once.
 """
 
 import os
