@@ -37,7 +37,6 @@ def environment() -> Environment:
         folded=folded,
         age=shown.age,
         number=shown.number,
-        short_hash=shown.short_hash,
         command_line=shown.command_line,
     )
     made.globals.update(

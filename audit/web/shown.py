@@ -77,11 +77,6 @@ def many(count: int, one: str, more: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else more or one + 's'}"
 
 
-def short_hash(value: str) -> str:
-    """The first digits of a hash, as commands take it."""
-    return value[:12]
-
-
 def command_line(words: tuple[str, ...]) -> str:
     """Words as one line that a shell reads as these words."""
     from shlex import join
