@@ -27,9 +27,9 @@ from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
-from sqlalchemy.util import LRUCache
 
 from audit.errors import AuditError, InvalidInput, StoreMissing, Unavailable
+from audit.store.compiled import COMPILED
 from audit.store.seam import translate
 
 DEFAULT_SCHEMA = "public"
@@ -49,11 +49,6 @@ IDLE_TIMEOUT_MS = 30_000
 before whoever waits for the lock gives up."""
 DEAD_PEER_MS = 30_000
 """How long a server that does not answer is waited for."""
-
-MAX_COMPILED = 500
-"""Statements that are kept compiled; all that the library makes are about a hundred."""
-
-_COMPILED: LRUCache[object, object] = LRUCache(MAX_COMPILED)
 
 _DEFAULTS: dict[str, Any] = {
     "application_name": "attestory",
@@ -208,8 +203,7 @@ def engine_for(address: PostgresqlAddress, writing: bool, create: bool) -> Engin
     def connect() -> DBAPIConnection:
         return cast(DBAPIConnection, _connect(address, writing))
 
-    # See `sqlite._engine`: to compile the statements anew for each engine takes longer than to
-    # have them answered. They are kept by dialect, whatever the schema.
+    # One dialect for all: what is compiled is kept by dialect.
     dialect = _dialect()
     engine = Engine(
         QueuePool(connect, dialect=dialect),
@@ -217,7 +211,7 @@ def engine_for(address: PostgresqlAddress, writing: bool, create: bool) -> Engin
         URL.create("postgresql+psycopg"),
         execution_options={
             "schema_translate_map": {None: address.schema},
-            "compiled_cache": _COMPILED,
+            "compiled_cache": COMPILED,
         },
     )
     event.listen(engine, "checkout", _require_alive)

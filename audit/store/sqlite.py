@@ -15,20 +15,15 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool, StaticPool
-from sqlalchemy.util import LRUCache
 
 from audit.errors import InvalidInput, StoreMissing, Unavailable
+from audit.store.compiled import COMPILED
 
 BUSY_TIMEOUT_MS = 60_000
 """How long a writer waits for its turn; a batch takes milliseconds."""
 
 MAX_VALUE_BYTES = 2_000_000
 """Largest row: a leaf has at most 65,535 bytes, a checkpoint 1,000,000."""
-
-MAX_COMPILED = 500
-"""Statements that are kept compiled; all that the library makes are about a hundred."""
-
-_COMPILED: LRUCache[object, object] = LRUCache(MAX_COMPILED)
 
 _HEADER = b"SQLite format 3\x00"
 
@@ -87,11 +82,10 @@ def _engine(uri: str, create: bool) -> Engine:
         )
         return cast(DBAPIConnection, connection)
 
-    # A ledger is opened for one question, often: to compile the statements anew for each engine
-    # took longer than to answer them. They are kept by dialect.
+    # One dialect for all: what is compiled is kept by dialect.
     model = _model()
     pool = QueuePool(connect, dialect=model.dialect)
-    engine = Engine(pool, model.dialect, model.url, execution_options={"compiled_cache": _COMPILED})
+    engine = Engine(pool, model.dialect, model.url, execution_options={"compiled_cache": COMPILED})
     event.listen(engine, "connect", _prepare_create if create else _prepare)
     event.listen(engine, "begin", _begin)
     return engine
